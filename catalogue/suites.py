@@ -1,0 +1,159 @@
+"""Runs the Great Expectations suites of `expectations/` on frames of checks and keeps their Data Docs.
+
+The suites are the one source of rules: an expectation of severity `critical` sends the rows it finds to quarantine,
+one of severity `warning` only lists them. `meta.label` names the fault in two words, `meta.reason` is the sentence,
+with the row's facts (critical) or the observed value (warning) filled in.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from catalogue.report import Line, finish_report
+from goodsight.errors import GoodsightError
+from goodsight.settings import silence_telemetry
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SUITES = Path(__file__).with_name("expectations")
+EXAMPLES = 5
+COMPLETE = {
+    "result_format": "COMPLETE",
+    "unexpected_index_column_names": ["row", "line"],
+    "return_unexpected_index_query": False,
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one expectation found: whether it held, and the rows that fell out with their ids and reasons."""
+
+    expectation: str
+    description: str
+    severity: str  # critical or warning
+    label: str
+    held: bool
+    rows: list[int]
+    ids: list[str]
+    reasons: list[str]  # one a row when critical, else one for all
+
+    def line(self) -> Line:
+        """This outcome on the index page of the report."""
+        shown = [] if self.held else self.reasons[:EXAMPLES]
+        return Line(self.description, self.severity, self.held, len(self.rows), shown)
+
+    def warning(self, of: int) -> dict[str, Any]:
+        """This outcome in the verdict, of a frame with `of` rows."""
+        return {
+            "label": self.label,
+            "reason": self.reasons[0],
+            "count": len(self.rows),
+            "of": of,
+            "examples": self.ids[:EXAMPLES],
+            "expectation": self.expectation,
+        }
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What one critical expectation found in one row."""
+
+    expectation: str
+    label: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The outcomes of one suite on a frame of `rows` rows."""
+
+    outcomes: list[Outcome]
+    rows: int
+
+    @cached_property
+    def faults(self) -> dict[int, list[Fault]]:
+        """Row number -> its faults, in the order of the suite."""
+        found: dict[int, list[Fault]] = defaultdict(list)
+        for outcome in self.outcomes:
+            if outcome.severity == "critical":
+                for row, reason in zip(outcome.rows, outcome.reasons, strict=True):
+                    found[row].append(Fault(outcome.expectation, outcome.label, reason))
+        return dict(found)
+
+    @property
+    def warnings(self) -> list[dict[str, Any]]:
+        """Expectations of severity `warning` that did not hold."""
+        failed = (outcome for outcome in self.outcomes if outcome.severity == "warning" and not outcome.held)
+        return [outcome.warning(self.rows) for outcome in failed]
+
+    @property
+    def failed(self) -> int:
+        """How many expectations did not hold."""
+        return sum(not outcome.held for outcome in self.outcomes)
+
+
+def _outcome(result: Any, frame: pd.DataFrame) -> Outcome:
+    """Reads one result of Great Expectations."""
+    config = result.expectation_config
+    name = f"{config.type}({config.kwargs.get('column', '')})"
+    if result.exception_info.get("raised_exception"):
+        raise GoodsightError(f"{name} could not be judged: {result.exception_info['exception_message']}")
+    rows = [int(found["row"]) for found in result.result.get("unexpected_index_list") or []]
+    facts = frame.iloc[rows]
+    template, severity = config.meta["reason"], str(config.severity.value)
+    if severity == "critical":
+        reasons = [template.format(**row) for row in facts.to_dict("records")]
+    else:
+        reasons = [template.format(observed=result.result.get("observed_value"))] if not result.success else []
+    ids = facts["id"].tolist()
+    return Outcome(name, config.description, severity, config.meta["label"], bool(result.success), rows, ids, reasons)
+
+
+class Judge:
+    """One Great Expectations context in memory with its Data Docs in `report`; `run` names the run on its pages."""
+
+    def __init__(self, report: Path, run: str) -> None:
+        silence_telemetry()
+        import great_expectations as gx
+        from great_expectations.data_context.types.base import ProgressBarsConfig
+
+        self.report = report
+        self.run = run
+        self.findings: dict[str, Findings] = {}
+        self.context = gx.get_context(mode="ephemeral")
+        self.context.variables.progress_bars = ProgressBarsConfig(globally=False)
+        self.source = self.context.data_sources.add_pandas("catalogue")
+        store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(report.resolve())}
+        site: Any = {"class_name": "SiteBuilder", "store_backend": store}
+        self.context.add_data_docs_site("report", site)
+
+    def _validation(self, name: str) -> Any:
+        """The suite `expectations/<name>.json` on whatever frame it is run with."""
+        import great_expectations as gx
+
+        rules = json.loads((SUITES / f"{name}.json").read_text())
+        suite = self.context.suites.add(gx.ExpectationSuite(**rules))
+        batch = self.source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("all")
+        return self.context.validation_definitions.add(gx.ValidationDefinition(name=name, data=batch, suite=suite))
+
+    def judge(self, name: str, frame: pd.DataFrame) -> Findings:
+        """Runs the suite `expectations/<name>.json` on `frame`, whose column `row` numbers its rows from 0."""
+        from great_expectations.core.run_identifier import RunIdentifier
+
+        results = self._validation(name).run(
+            batch_parameters={"dataframe": frame}, result_format=COMPLETE, run_id=RunIdentifier(run_name=self.run)
+        )
+        self.findings[name] = Findings([_outcome(result, frame) for result in results.results], len(frame))
+        return self.findings[name]
+
+    def write_report(self) -> None:
+        """Writes the Data Docs pages of all suites judged and their index."""
+        self.context.build_data_docs(site_names=["report"])
+        lines = {name: [each.line() for each in findings.outcomes] for name, findings in self.findings.items()}
+        finish_report(self.report, self.run, lines)

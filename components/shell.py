@@ -1,0 +1,70 @@
+"""What every component does around its step: no telemetry, no orphan, one error line, a digest on every artifact."""
+
+from __future__ import annotations
+
+import os
+import resource
+import select
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from goodsight.digests import sha256_folder
+from goodsight.errors import EXIT_RETRY, GoodsightError
+from goodsight.progress import emit
+from goodsight.settings import settings, silence_telemetry
+
+RUN_PID = "GOODSIGHT_RUN_PID"
+
+
+def _end_with_the_run() -> None:
+    """Ends this process when the `goodsight run` that started it is gone, so that a killed run leaves nothing behind."""
+    pid = os.environ.get(RUN_PID)
+    if pid is None:
+        return
+    descriptor = os.pidfd_open(int(pid))
+
+    def wait() -> None:
+        select.select([descriptor], [], [])
+        os._exit(EXIT_RETRY)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+@contextmanager
+def step(name: str, **outputs: Any) -> Iterator[None]:
+    """Runs one step; on success every output artifact carries the digest of its bytes, which the cache checks again."""
+    silence_telemetry()
+    _end_with_the_run()
+    emit("step", name=name, state="started")
+    started = time.monotonic()
+    try:
+        yield
+    except GoodsightError as error:
+        emit("error", name=name, type=type(error).__name__, message=error.message, hint=error.hint)
+        sys.exit(error.exit_code)
+    for artifact in outputs.values():
+        artifact.metadata["digest"] = sha256_folder(Path(artifact.path))
+    emit(
+        "step",
+        name=name,
+        state="done",
+        seconds=round(time.monotonic() - started, 3),
+        peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    )
+
+
+def feature_cache() -> Path:
+    """Where tower tokens are kept."""
+    return settings().root / "features"
+
+
+def checkpoints(name: str, *inputs: Any) -> Path:
+    """Where a training that may be killed keeps its checkpoints: one folder for each set of inputs."""
+    from goodsight.digests import sha256_json
+
+    return settings().root / "checkpoints" / f"{name}-{sha256_json(list(inputs))[:24]}"

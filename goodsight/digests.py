@@ -1,0 +1,86 @@
+"""Content digests: sha256 of bytes, JSON values, files, folders and of the code that a step runs."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+ROOMS = ("goodsight", "catalogue", "lineage", "models", "feature_repo", "serving", "monitoring", "components", "pipelines")
+RULES = ("*.json", "*.yaml")  # expectation suites, gate policy, feature store
+HOUSE = Path(__file__).resolve().parent.parent
+
+
+def sha256_bytes(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def canonical_json(value: Any) -> str:
+    """One text for equal values: sorted keys, no spaces, no NaN (RFC 8259)."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def sha256_json(value: Any) -> str:
+    return sha256_bytes(canonical_json(value).encode())
+
+
+def sha256_file(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_files(folder: Path) -> dict[str, str]:
+    """Relative path -> sha256 of every file below `folder`, sorted by path."""
+    return {
+        path.relative_to(folder).as_posix(): sha256_file(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def sha256_folder(folder: Path) -> str:
+    """Digest of a folder: of its relative paths and bytes, not of times or modes. A single file is digested as itself."""
+    return sha256_json(sha256_files(folder)) if folder.is_dir() else sha256_file(folder)
+
+
+def _module_file(module: str) -> Path | None:
+    base = HOUSE.joinpath(*module.split("."))
+    for path in (base.with_suffix(".py"), base / "__init__.py"):
+        if path.is_file():
+            return path
+    return None
+
+
+def _imported_modules(source: str, module: str) -> Iterable[str]:
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def code_files(module: str) -> dict[str, Path]:
+    """The modules of our rooms that `module` imports, itself included, however deep and wherever in the file the import stands."""
+    found: dict[str, Path] = {}
+    queue = [module]
+    while queue:
+        name = queue.pop()
+        path = _module_file(name)
+        if name in found or path is None or name.split(".")[0] not in ROOMS:
+            continue
+        found[name] = path
+        queue.extend(_imported_modules(path.read_text(), name))
+        queue.append(name.rpartition(".")[0])
+    return dict(sorted(found.items()))
+
+
+def code_digest(module: str) -> str:
+    """Digest of the code that `module` runs, and of the rules kept as data beside it: part of the cache key of every step."""
+    files = set(code_files(module).values())
+    for folder in {path.parent for path in files}:
+        files |= {path for suffix in RULES for path in folder.rglob(suffix)}
+    return sha256_json({path.relative_to(HOUSE).as_posix(): sha256_file(path) for path in sorted(files)})

@@ -1,0 +1,49 @@
+"""Progress of long work. A step reports on standard output, one JSON line an update; the `goodsight` command draws the bars."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator, Sized
+from typing import Any, TypeVar
+
+PREFIX = "@goodsight "
+INTERVAL_SECONDS = 0.25
+T = TypeVar("T")
+
+
+def emit(kind: str, **fields: Any) -> None:
+    """Prints one event line: `kind` is `progress`, `note`, `step` or `error`."""
+    print(PREFIX + json.dumps({"kind": kind, **fields}), flush=True)
+
+
+def parse(line: str) -> dict[str, Any] | None:
+    """The event in a line of output, or None when the line is something else."""
+    _, marker, text = line.partition(PREFIX)
+    if not marker:
+        return None
+    try:
+        event = json.loads(text)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and "kind" in event else None
+
+
+def note(text: str) -> None:
+    """A choice and its reason, worth a line in the run's output."""
+    emit("note", text=text)
+
+
+def track(items: Iterable[T], what: str, unit: str, total: int | None = None, done: int = 0) -> Iterator[T]:
+    """Yields `items`, reporting how many of `total` are done (some times a second at the most)."""
+    if total is None:
+        total = len(items) if isinstance(items, Sized) else 0
+    last = 0.0
+    for item in items:
+        now = time.monotonic()
+        if now - last >= INTERVAL_SECONDS:
+            emit("progress", what=what, unit=unit, done=done, total=total)
+            last = now
+        yield item
+        done += 1
+    emit("progress", what=what, unit=unit, done=done, total=total)

@@ -1,0 +1,67 @@
+"""Settings of the platform: environment variables GOODSIGHT_*, each with the embedded default of one machine."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+IMAGE = "ghcr.io/goodsight/python-steps:0.1.0"
+
+
+class Settings(BaseSettings):
+    """Where state lives and how much of the machine may be used."""
+
+    model_config = SettingsConfigDict(env_prefix="GOODSIGHT_", extra="ignore")
+
+    home: Path = Field(default=Path(".goodsight"), description="Folder where all state lives.")
+    image: str = Field(default=IMAGE, description="Container image that runs the steps on a cluster.")
+    tracking_uri: str = Field(default="", description="MLflow tracking server; default: SQLite under home.")
+    ledger_uri: str = Field(default="", description="SQLAlchemy URL of the ledger; default: SQLite under home.")
+    inference_port: int = Field(default=8080, ge=1, le=65535, description="TorchServe inference, on loopback.")
+    management_port: int = Field(default=8081, ge=1, le=65535, description="TorchServe management, on loopback.")
+    metrics_port: int = Field(default=8082, ge=1, le=65535, description="TorchServe metrics, on loopback.")
+    threads: int = Field(default=os.cpu_count() or 1, ge=1, description="CPU threads of one training process.")
+    max_quarantined: float = Field(default=0.2, ge=0, le=1, description="Largest share of rows in quarantine that a run accepts.")
+    max_media_bytes: int = Field(default=32 * 2**20, ge=1, description="Largest media file, in bytes, before it is decoded.")
+    max_image_pixels: int = Field(default=40_000_000, ge=1, description="Largest image, in pixels, before it is decoded.")
+
+    @property
+    def root(self) -> Path:
+        """`home` as an absolute path."""
+        return self.home.expanduser().resolve()
+
+    @property
+    def mlflow_uri(self) -> str:
+        return self.tracking_uri or f"sqlite:///{self.root / 'mlflow.db'}"
+
+    @property
+    def ledger_url(self) -> str:
+        return self.ledger_uri or f"sqlite:///{self.root / 'ledger.db'}"
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """The settings of this process, read once from the environment."""
+    return Settings()
+
+
+QUIET_LIBRARIES = {
+    "GX_ANALYTICS_ENABLED": "False",
+    "FEAST_USAGE": "False",
+    "DVC_NO_ANALYTICS": "true",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+    "HF_HUB_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "GIT_PYTHON_REFRESH": "quiet",
+}
+
+
+def silence_telemetry() -> None:
+    """Turns off the calls home of the libraries we embed, unless the user has set them. Call before importing them."""
+    for name, value in QUIET_LIBRARIES.items():
+        os.environ.setdefault(name, value)

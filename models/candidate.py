@@ -1,0 +1,38 @@
+"""The candidate: one fine-tuned bundle a task, together what one run proposes to serve."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from goodsight.digests import sha256_json
+from goodsight.errors import InputError
+from goodsight.files import read_json, whole_folder, write_json
+from models.bundle import Bundle, verify
+from models.config import TASKS
+
+
+def assemble(bundles: Iterable[Path], folder: Path) -> str:
+    """Copies one bundle a task into `folder` with `candidate.json`; returns the candidate's digest.
+
+    Raises `InputError` when a task is missing or given twice.
+    """
+    by_task = {read_json(path / "config.json")["task"]: path for path in (found := list(bundles))}
+    if sorted(by_task) != sorted(TASKS) or len(found) != len(TASKS):
+        raise InputError(f"A candidate needs one bundle for each of {TASKS}, got {sorted(by_task)}.", "Fine-tune every task.")
+    digests = {task: verify(path) for task, path in sorted(by_task.items())}
+    with whole_folder(folder) as aside:
+        for task, path in by_task.items():
+            shutil.copytree(path, aside / task)
+        config = read_json(by_task[TASKS[0]] / "config.json")
+        provenance = read_json(by_task[TASKS[0]] / "provenance.json")
+        digest = sha256_json(digests)
+        facts = {"architecture": config["architecture"], "size": config["size"], "snapshot": provenance.get("snapshot", "")}
+        write_json(aside / "candidate.json", {"digest": digest, "bundles": digests, **facts})
+    return digest
+
+
+def load_candidate(folder: Path) -> dict[str, Bundle]:
+    """The verified bundles of a candidate by task."""
+    return {task: Bundle.load(folder / task) for task in TASKS}

@@ -1,0 +1,216 @@
+"""CommerceMM (Yu et al., KDD 2022, arXiv 2202.07247): image tower, text tower, one fusion encoder, three embeddings.
+
+A product page or a query has up to three embeddings: i (image), t (text) and m (image and text fused).
+First cut: image-text contrast, matching and masked words in one update, the cross-pair retrieval terms in another.
+Legend: B batch, V views, G image tokens a view, T text tokens, D width, K classes.
+
+Two choices of ours for small data, where the paper is silent: the text projection starts as the identity, so that t starts
+in the sentence space of the frozen tower, to which the tower's plain word embeddings are added (first-and-last-layer pooling:
+the last layer knows what a text means, the first which words it has); and the fusion encoder's first token starts as the sum of i and t.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.config import ModelConfig
+from models.towers import Towers
+
+Batch = dict[str, Tensor]
+
+
+@dataclass
+class Embeddings:
+    """i, t, m `(B, D)`, L2-normalised, with presence masks `(B,)`; m exists where both are present."""
+
+    image: Tensor
+    text: Tensor
+    multimodal: Tensor
+    has_image: Tensor
+    has_text: Tensor
+
+    def split(self, size: int) -> tuple[Embeddings, Embeddings]:
+        """The first `size` rows, and the others."""
+        parts = [(value[:size], value[size:]) for value in vars(self).values()]
+        return Embeddings(*(part[0] for part in parts)), Embeddings(*(part[1] for part in parts))
+
+    @property
+    def best(self) -> Tensor:
+        """`(B, D)`: m where both modalities are present, else the one that is (papers.md 1.4: m is never fabricated)."""
+        one = torch.where(self.has_image[:, None], self.image, self.text)
+        return torch.where((self.has_image & self.has_text)[:, None], self.multimodal, one)
+
+
+class FusionLayer(nn.Module):
+    """One pre-norm transformer layer over text and image tokens (merged attention)."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm_attention, self.norm_mlp = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        for last in (self.out, self.mlp[2]):
+            nn.init.normal_(last.weight, std=0.02 / width**0.5)
+            nn.init.zeros_(last.bias)
+
+    def forward(self, x_BLD: Tensor, mask_BL: Tensor) -> Tensor:
+        B, L, D = x_BLD.shape
+        q, k, v = self.qkv(self.norm_attention(x_BLD)).view(B, L, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
+        scores_BHLL = (q @ k.transpose(-1, -2)) * (D // self.heads) ** -0.5  # short rows: faster than the fused kernel on CPU
+        scores_BHLL = scores_BHLL.masked_fill(~mask_BL[:, None, None, :], -1e4)
+        attended = scores_BHLL.softmax(dim=-1).to(v.dtype) @ v
+        x_BLD = x_BLD + self.out(attended.transpose(1, 2).reshape(B, L, D))
+        return x_BLD + self.mlp(self.norm_mlp(x_BLD))
+
+
+class CommerceMM(nn.Module):
+    """`embed` and `classify` are the faces that serving sees; training also uses `encode`, `embeddings` and the heads."""
+
+    def __init__(self, config: ModelConfig, classes: int = 0) -> None:
+        super().__init__()
+        self.config, width = config, config.width
+        self.towers = Towers(config)
+        channels = self.towers.image_channels
+        self.image_norm = nn.LayerNorm(channels)
+        self.image_project = nn.Sequential(nn.Linear(channels, 2 * width), nn.GELU(), nn.Dropout(config.dropout), nn.Linear(2 * width, width))
+        self.text_project = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Dropout(config.dropout), nn.Linear(2 * width, width))
+        self.text_pool = nn.Linear(width, 1)
+        self.image_token = nn.Linear(channels, width)
+        self.image_position = nn.Parameter(torch.zeros(config.image_grid**2, width))
+        self.modality = nn.Parameter(torch.zeros(3, width))  # first token, text, image
+        self.layers = nn.ModuleList(FusionLayer(width, config.heads) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(width)
+        self.multimodal_project = nn.Linear(width, width)
+        self.match_head = nn.Linear(width, 2)
+        self.word_head = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width))
+        self.word_bias = nn.Parameter(torch.zeros(self.towers.text.word_embeddings.shape[0]))
+        self.class_head = nn.Linear(3 * width, classes) if classes else None
+        self.log_scale = nn.Parameter(torch.tensor(1 / 0.07).log())
+        self._start_small()
+
+    def _start_small(self) -> None:
+        nn.init.zeros_(self.text_project[3].weight)
+        nn.init.zeros_(self.text_project[3].bias)
+        nn.init.zeros_(self.text_pool.weight)
+        nn.init.normal_(self.multimodal_project.weight, std=0.02)
+        nn.init.zeros_(self.multimodal_project.bias)
+        nn.init.normal_(self.image_position, std=0.02)
+        nn.init.normal_(self.modality, std=0.02)
+
+    @property
+    def scale(self) -> Tensor:
+        """1 / temperature, temperature kept within [0.01, 0.5]."""
+        return self.log_scale.exp().clamp(2.0, 100.0)
+
+    # Towers
+
+    def encode(self, batch: Batch) -> Batch:
+        """Raw tensors of `Preprocess.batch` -> tower tokens: image_tokens `(B, V * G, C)`, text_tokens `(B, T, D)` and masks.
+
+        A batch that already holds tower tokens (from the feature cache) passes through.
+        """
+        if "image_tokens" in batch:
+            return batch
+        images, mask = batch["image"], batch["image_mask"]
+        B, V = mask.shape
+        G = self.config.image_grid**2
+        tokens = images.new_zeros(B * V, G, self.towers.image_channels)
+        if bool(mask.any()):
+            tokens[mask.flatten()] = self.towers.image_tokens(images.flatten(0, 1)[mask.flatten()])
+        text = batch["text_ids"].new_zeros(*batch["text_ids"].shape, self.config.width, dtype=torch.float32)
+        present = batch["text_mask"].any(dim=1)
+        if bool(present.any()):
+            text[present] = self.towers.text_tokens(batch["text_ids"][present], batch["text_mask"][present])
+        return {
+            "image_tokens": tokens.view(B, V * G, -1),
+            "image_tokens_mask": mask.repeat_interleave(G, dim=1),
+            "text_tokens": text,
+            "text_ids": batch["text_ids"],
+            "text_mask": batch["text_mask"],
+        }
+
+    # Embeddings
+
+    def image_embedding(self, tokens: Batch) -> Tensor:
+        """i: `(B, D)` from the mean of the image tokens that are there."""
+        mask = tokens["image_tokens_mask"][..., None]
+        pooled = (tokens["image_tokens"] * mask).sum(1) / mask.sum(1).clamp(min=1)
+        return F.normalize(self.image_project(self.image_norm(pooled)), dim=-1)
+
+    def text_embedding(self, tokens: Batch) -> Tensor:
+        """t: `(B, D)`: an attention-weighted mean of the tokens (even at the start) plus the bag of words, and a residual projection."""
+        mask = tokens["text_mask"]
+        scores = self.text_pool(tokens["text_tokens"]).squeeze(-1).masked_fill(~mask, -1e4)
+        weights = F.softmax(scores.float(), dim=1) * mask
+        pooled = F.normalize((weights[..., None] * tokens["text_tokens"]).sum(1), dim=-1)
+        pooled = F.normalize(pooled + self.towers.text.bag_of_words(tokens["text_ids"], mask), dim=-1)
+        return F.normalize(pooled + self.text_project(pooled), dim=-1)
+
+    def fuse(self, tokens: Batch, first: Tensor) -> Tensor:
+        """Hidden states `(B, 1 + T + V * G, D)` of [first token; text; image]; `first` is `(B, D)`."""
+        images, image_mask = tokens["image_tokens"], tokens["image_tokens_mask"]
+        views = images.shape[1] // self.config.image_grid**2
+        text = tokens["text_tokens"] + self.modality[1]
+        image = self.image_token(self.image_norm(images)) + self.image_position.repeat(views, 1) + self.modality[2]
+        hidden = torch.cat([(first + self.modality[0])[:, None], text.to(first.dtype)], dim=1)
+        mask = torch.cat([torch.ones_like(tokens["text_mask"][:, :1]), tokens["text_mask"]], dim=1)
+        for depth, layer in enumerate(self.layers):
+            if depth == self.config.text_layers:
+                hidden, mask = torch.cat([hidden, image.to(hidden.dtype)], dim=1), torch.cat([mask, image_mask], dim=1)
+            hidden = layer(hidden, mask)
+        return self.norm(hidden)
+
+    def multimodal(self, first: Tensor, hidden: Tensor) -> Tensor:
+        """m: `(B, D)` from the first token of the fusion encoder."""
+        return F.normalize(first + self.multimodal_project(hidden[:, 0]), dim=-1)
+
+    def embeddings(self, batch: Batch) -> Embeddings:
+        """i, t and m of every row of the batch."""
+        tokens = self.encode(batch)
+        image, text = self.image_embedding(tokens), self.text_embedding(tokens)
+        first = self.first_token(tokens, image, text)
+        multimodal = self.multimodal(first, self.fuse(tokens, first))
+        return Embeddings(image, text, multimodal, *presence(tokens))
+
+    def unimodal(self, batch: Batch) -> Embeddings:
+        """i and t of rows that have only one modality; m is what the row has."""
+        tokens = self.encode(batch)
+        image, text = self.image_embedding(tokens), self.text_embedding(tokens)
+        return Embeddings(image, text, image + text, *presence(tokens))
+
+    def first_token(self, tokens: Batch, image: Tensor, text: Tensor) -> Tensor:
+        """`(B, D)`: the sum of the embeddings that are present."""
+        has_image, has_text = presence(tokens)
+        return image * has_image[:, None] + text * has_text[:, None]
+
+    # The faces that serving sees
+
+    def embed(self, batch: Batch) -> Tensor:
+        """`(B, D)`, L2-normalised, from whichever modalities a row has."""
+        return self.embeddings(batch).best
+
+    def classify(self, batch: Batch) -> Tensor:
+        """Logits `(B, K)` from i, t and the fused first token; a missing modality contributes zeros."""
+        if self.class_head is None:
+            raise ValueError("this model has no class head: fine-tune it for the task 'categorize'")
+        tokens = self.encode(batch)
+        image, text = self.image_embedding(tokens), self.text_embedding(tokens)
+        has_image, has_text = presence(tokens)
+        first = self.first_token(tokens, image, text)
+        hidden = self.fuse(tokens, first)
+        return self.class_head(torch.cat([image * has_image[:, None], text * has_text[:, None], hidden[:, 0]], dim=-1))
+
+    def word_logits(self, hidden: Tensor) -> Tensor:
+        """`(K, D)` hidden states -> `(K, vocabulary)`; the decoder is tied to the text tower's word embeddings."""
+        return self.word_head(hidden) @ self.towers.text.word_embeddings.T + self.word_bias
+
+
+def presence(tokens: Batch) -> tuple[Tensor, Tensor]:
+    """`(B,)` bool twice: the row has an image, the row has a text."""
+    return tokens["image_tokens_mask"].any(dim=1), tokens["text_mask"].any(dim=1)

@@ -1,0 +1,118 @@
+"""What training and evaluation draw batches from: cached tower tokens of products, queries and views, and the pairs between them.
+
+Legend: N products, Q text queries, M views (image queries, further images, video frames), L tower tokens an image, C channels, T text tokens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+Batch = dict[str, Tensor]
+SOURCES = ("query", "view", "post")  # text -> product, image -> product, image and text -> product (papers.md 1.1)
+
+
+@dataclass
+class Texts:
+    """Tower tokens of texts: ids `(N, T)`, mask `(N, T)`, tokens `(N, T, W)` float16."""
+
+    ids: Tensor
+    mask: Tensor
+    tokens: Tensor
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, rows: Tensor) -> Batch:
+        mask = self.mask[rows]
+        longest = max(int(mask.sum(dim=1).max()), 1)
+        return {
+            "text_ids": self.ids[rows, :longest],
+            "text_mask": mask[:, :longest],
+            "text_tokens": self.tokens[rows, :longest].float(),
+        }
+
+
+@dataclass
+class Images:
+    """Tower tokens of images: tokens `(N, L, C)` float16 and presence `(N,)`."""
+
+    tokens: Tensor
+    present: Tensor
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def take(self, rows: Tensor) -> Batch:
+        tokens = self.tokens[rows].float()
+        return {"image_tokens": tokens, "image_tokens_mask": self.present[rows][:, None].expand(-1, tokens.shape[1])}
+
+
+def only_text(texts: Batch, like: Images) -> Batch:
+    """A batch of texts without images."""
+    B, (L, C) = len(texts["text_ids"]), like.tokens.shape[1:]
+    return {**texts, "image_tokens": torch.zeros(B, L, C), "image_tokens_mask": torch.zeros(B, L, dtype=torch.bool)}
+
+
+def only_images(images: Batch, like: Texts) -> Batch:
+    """A batch of images without texts."""
+    B, W = len(images["image_tokens"]), like.tokens.shape[-1]
+    return {
+        **images,
+        "text_ids": torch.zeros(B, 1, dtype=torch.long),
+        "text_mask": torch.zeros(B, 1, dtype=torch.bool),
+        "text_tokens": torch.zeros(B, 1, W),
+    }
+
+
+@dataclass
+class Pairs:
+    """Relevant (query, product) pairs of one kind: query rows `(P,)` and product rows `(P,)`, sorted by query."""
+
+    query: Tensor
+    product: Tensor
+
+    def __len__(self) -> int:
+        return len(self.query)
+
+
+@dataclass
+class ProductData:
+    """A snapshot as tensors. `train`, `test`, ... are product rows by split; queries and views carry their own split."""
+
+    product_ids: list[str]
+    titles: list[str]
+    categories: list[str]
+    groups: Tensor  # (N,) integer leak group
+    split: list[str]
+    texts: Texts
+    images: Images
+    query_ids: list[str]
+    query_texts: list[str]
+    query_split: list[str]
+    queries: Texts
+    view_ids: list[str]
+    view_split: list[str]
+    views: Images
+    query_pairs: Pairs
+    view_pairs: Pairs
+    documents: list[str] = field(default_factory=list)  # (N,) all words of a product, for the lexical baseline
+
+    def rows(self, *splits: str) -> Tensor:
+        """Product rows of the given splits."""
+        return torch.tensor([row for row, split in enumerate(self.split) if split in splits], dtype=torch.long)
+
+    def products(self, rows: Tensor) -> Batch:
+        return {**self.texts.take(rows), **self.images.take(rows)}
+
+    def text_queries(self, rows: Tensor) -> Batch:
+        return only_text(self.queries.take(rows), self.images)
+
+    def view_queries(self, rows: Tensor) -> Batch:
+        return only_images(self.views.take(rows), self.texts)
+
+    def posts(self, views: Tensor, queries: Tensor) -> Batch:
+        """A view with a query's words beside it, as a shopper's post of the product would have."""
+        return {**self.queries.take(queries), **self.views.take(views)}

@@ -1,0 +1,142 @@
+"""A candidate measured on the held-out split, over the full test gallery, beside the baselines of the same items.
+
+The gallery is every product of the splits `test` and `catalogue`. Queries and views are those of the split `test`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from goodsight.files import write_json
+from models.baselines import most_frequent, tfidf_scores
+from models.bundle import Bundle
+from models.commercemm import Batch, CommerceMM
+from models.dataset import Pairs, ProductData
+from models.metrics import Items, categorization, macro_f1, means, retrieval
+
+EVALUATION_BATCH = 256
+
+
+@dataclass
+class Evaluation:
+    """Figures and the per-item values behind them; `categories` holds (product id, true, predicted) for the plots."""
+
+    metrics: dict[str, float]
+    baselines: dict[str, float]
+    counts: dict[str, int]
+    items: dict[str, tuple[list[str], np.ndarray]]
+    categories: list[tuple[str, str, str]]
+
+    def save(self, folder: Path, provenance: dict[str, Any]) -> None:
+        """Writes `metrics.json` and `items.parquet`."""
+        write_json(
+            folder / "metrics.json",
+            {"metrics": self.metrics, "baselines": self.baselines, "counts": self.counts, **provenance},
+        )
+        rows = [(name, item, float(value)) for name, (ids, values) in self.items.items() for item, value in zip(ids, values, strict=True)]
+        columns = list(zip(*rows, strict=True)) or [[], [], []]
+        schema = pa.schema([("metric", pa.string()), ("item", pa.string()), ("value", pa.float64())])
+        pq.write_table(pa.table([pa.array(c, t) for c, t in zip(columns, schema.types, strict=True)], schema=schema), folder / "items.parquet")
+
+
+@torch.inference_mode()
+def in_batches(rows: Tensor, face: Callable[[Tensor], Tensor]) -> Tensor:
+    """`face` over `rows` in batches of a size that keeps memory flat."""
+    return torch.cat([face(part).float() for part in rows.split(EVALUATION_BATCH)])
+
+
+def product_embeddings(model: CommerceMM, data: ProductData, rows: Tensor) -> Tensor:
+    """`(N, D)` best embeddings of product `rows`: what the index holds."""
+    return in_batches(rows, lambda part: model.embed(data.products(part)))
+
+
+def evaluate(categorize: Bundle, retrieve: Bundle, data: ProductData) -> Evaluation:
+    """Leaf and level accuracy, macro-F1, image <-> text, query -> product and image -> product retrieval."""
+    result = Evaluation({}, {}, {"products": len(data.product_ids), "classes": len(categorize.labels)}, {}, [])
+    _evaluate_categories(categorize, data, result)
+    _evaluate_image_text(retrieve.model, data, result)
+    _evaluate_queries(retrieve.model, data, result)
+    return result
+
+
+def _add(result: Evaluation, ids: list[str], items: Items) -> None:
+    result.metrics |= means(items)
+    result.items |= {name: (ids, values) for name, values in items.items()}
+
+
+def _evaluate_categories(bundle: Bundle, data: ProductData, result: Evaluation) -> None:
+    rows = data.rows("test")
+    result.counts["test_products"] = len(rows)
+    if not len(rows):
+        return
+    predicted = in_batches(rows, lambda part: bundle.model.classify(data.products(part))).argmax(dim=1)
+    true = [data.categories[row] for row in rows.tolist()]
+    guesses = [bundle.labels[index] for index in predicted.tolist()]
+    ids = [data.product_ids[row] for row in rows.tolist()]
+    _add(result, ids, categorization(true, guesses))
+    result.metrics["macro_f1"] = macro_f1(true, guesses)
+    common = most_frequent([data.categories[row] for row in data.rows("train").tolist()], len(true))
+    figures = means(categorization(true, common)) | {"macro_f1": macro_f1(true, common)}
+    result.baselines |= {f"{name}_most_frequent": value for name, value in figures.items()}
+    result.categories = list(zip(ids, true, guesses, strict=True))
+
+
+def _evaluate_image_text(model: CommerceMM, data: ProductData, result: Evaluation) -> None:
+    """Each test product's image finds its own text among all of them, and the other way round."""
+    rows = data.rows("test")
+    rows = rows[data.images.present[rows] & data.texts.mask[rows].any(dim=1)]
+    result.counts["image_text_pairs"] = len(rows)
+    if not len(rows):
+        return
+    image = in_batches(rows, lambda part: model.unimodal(data.products(part)).image)
+    text = in_batches(rows, lambda part: model.unimodal(data.products(part)).text)
+    scores = (image @ text.T).numpy()
+    ids = [data.product_ids[row] for row in rows.tolist()]
+    own = [[index] for index in range(len(rows))]
+    for prefix, matrix in (("image_to_text", scores), ("text_to_image", scores.T)):
+        _add(result, ids, {name: values for name, values in retrieval(prefix, matrix, own).items() if "recall" in name})
+
+
+def _evaluate_queries(model: CommerceMM, data: ProductData, result: Evaluation) -> None:
+    gallery = data.rows("test", "catalogue")
+    result.counts["gallery"] = len(gallery)
+    if not len(gallery):
+        return
+    vectors = product_embeddings(model, data, gallery)
+    asked = answers(data.query_pairs, data.query_split, gallery)
+    result.counts["text_queries"] = len(asked)
+    if asked:
+        scores = _scores(model, asked, data.text_queries, vectors)
+        _add(result, [data.query_ids[row] for row in asked], retrieval("query_to_product", scores, list(asked.values())))
+        words = tfidf_scores([data.query_texts[row] for row in asked], [data.documents[row] for row in gallery.tolist()])
+        figures = means(retrieval("query_to_product", words, list(asked.values())))
+        result.baselines |= {f"{name}_tfidf": value for name, value in figures.items()}
+    seen = answers(data.view_pairs, data.view_split, gallery)
+    result.counts["image_queries"] = len(seen)
+    if seen:
+        scores = _scores(model, seen, data.view_queries, vectors)
+        _add(result, [data.view_ids[row] for row in seen], retrieval("image_to_product", scores, list(seen.values())))
+
+
+def _scores(model: CommerceMM, rows: Iterable[int], batch: Callable[[Tensor], Batch], vectors: Tensor) -> np.ndarray:
+    queries = in_batches(torch.tensor(list(rows)), lambda part: model.unimodal(batch(part)).best)
+    return (queries @ vectors.T).numpy()
+
+
+def answers(pairs: Pairs, split: list[str], gallery: Tensor) -> dict[int, list[int]]:
+    """Query row -> gallery positions of its relevant products, for the test queries that have any in the gallery."""
+    place = {row: index for index, row in enumerate(gallery.tolist())}
+    found: dict[int, list[int]] = {}
+    for query, product in zip(pairs.query.tolist(), pairs.product.tolist(), strict=True):
+        if split[query] == "test" and product in place:
+            found.setdefault(query, []).append(place[product])
+    return dict(sorted(found.items()))

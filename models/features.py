@@ -1,0 +1,249 @@
+"""The frozen-feature cache: tower tokens of a snapshot, computed once, and `ProductData` assembled from them.
+
+One file a shard of the snapshot; its name is a digest of the shard, the tower weights and the preprocessing. So an
+interrupted computation goes on after the last whole file, and an unchanged shard is never computed again.
+Legend: G image tokens, C channels, T text tokens, W width of the text tower.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from catalogue.media import decode_image, video_frames
+from catalogue.snapshot import Snapshot
+from goodsight.digests import sha256_json
+from goodsight.files import write_bytes
+from goodsight.progress import track
+from models.dataset import Images, Pairs, ProductData, Texts
+from models.preprocess import Preprocess
+from models.towers import Towers
+
+TOWER_BATCH = 64
+VIDEO_VIEWS = 4  # frames of a product's video that serve as further views
+
+
+@dataclass
+class Tables:
+    """The training table: product and pair columns as lists, in one order."""
+
+    products: dict[str, list[Any]]
+    pairs: dict[str, list[Any]]
+
+    @staticmethod
+    def read(folder: Path) -> Tables:
+        return Tables(*(pq.read_table(folder / f"{name}.parquet").to_pydict() for name in ("products", "pairs")))
+
+
+class FeatureCache:
+    """Tower tokens on disk, under `folder`, for one pair of towers and one preprocessing."""
+
+    def __init__(self, folder: Path, towers: Towers, preprocess: Preprocess) -> None:
+        self.folder, self.towers, self.preprocess = folder, towers.eval(), preprocess
+        self.key = sha256_json({"towers": towers.digest, "preprocess": preprocess.digest})
+
+    def _path(self, kind: str, content: str) -> Path:
+        return self.folder / f"{kind}-{sha256_json([self.key, kind, content])}.safetensors"
+
+    def images(self, kind: str, content: str, images: Iterator[Image.Image], count: int) -> Tensor:
+        """`(count, G, C)` float16 of `images`, from the cache when the content digest is known."""
+        path = self._path(kind, content)
+        if not path.is_file():
+            rows, pending = [], []
+            for image in track(images, "image features", "images", total=count):
+                pending.append(self.preprocess.pixels(image))
+                if len(pending) == TOWER_BATCH:
+                    rows.append(self.towers.image_tokens(torch.stack(pending)).half())
+                    pending = []
+            if pending:
+                rows.append(self.towers.image_tokens(torch.stack(pending)).half())
+            shape = (0, self.towers.image_grid**2, self.towers.image_channels)
+            write_bytes(path, save({"tokens": torch.cat(rows) if rows else torch.zeros(shape).half()}))
+        return load_file(path)["tokens"]
+
+    def texts(self, kind: str, texts: Sequence[str]) -> Texts:
+        """Ids, mask and tokens of `texts`, padded to the preprocessing's longest text."""
+        path = self._path(kind, sha256_json(list(texts)))
+        if not path.is_file():
+            ids, mask = self.preprocess.tokens(texts)
+            tokens = torch.zeros(*ids.shape, self.towers.text.width, dtype=torch.float16)
+            order = torch.argsort(mask.sum(dim=1), stable=True)
+            for rows in track(order.split(TOWER_BATCH), "text features", "batches"):
+                longest = max(int(mask[rows].sum(dim=1).max()), 1)
+                found = self.towers.text_tokens(ids[rows, :longest], mask[rows, :longest])
+                tokens[rows, :longest] = (found * mask[rows, :longest, None]).half()
+            write_bytes(path, save({"ids": ids, "mask": mask, "tokens": tokens}))
+        return Texts(**load_file(path))
+
+
+def load_product_data(snapshot: Path, table: Path, cache: FeatureCache) -> ProductData:
+    """Everything that training, evaluation and indexing read, for the products of the training table."""
+    opened, tables = Snapshot.open(snapshot), Tables.read(table)
+    products, pairs = tables.products, tables.pairs
+    row_of = {id: row for row, id in enumerate(products["product_id"])}
+    attributes = [json.loads(text) for text in products["attributes"]]
+    texts = [cache.preprocess.product_text(*page) for page in zip(products["title"], products["description"], strict=True)]
+    media = _media(opened, cache, row_of)
+    queries = _text_queries(pairs)
+    query_row = {words: row for row, words in enumerate(queries)}
+    view_row = {id: row for row, id in enumerate(media.view_ids)}
+    groups: dict[str, int] = {}
+    return ProductData(
+        product_ids=products["product_id"],
+        titles=products["title"],
+        categories=products["category"],
+        groups=torch.tensor([groups.setdefault(group, len(groups)) for group in products["group"]], dtype=torch.long),
+        split=products["split"],
+        texts=cache.texts("product-texts", texts),
+        images=media.images,
+        query_ids=[id for id, _ in queries.values()],
+        query_texts=list(queries),
+        query_split=[split for _, split in queries.values()],
+        queries=cache.texts("query-texts", list(queries)),
+        view_ids=media.view_ids,
+        view_split=[products["split"][row_of[media.owner[id]]] if id in media.owner else media.split[id] for id in media.view_ids],
+        views=media.views,
+        query_pairs=_pairs(pairs, query_row, row_of),
+        view_pairs=_view_pairs(media, pairs, view_row, row_of),
+        documents=[_document(*fields) for fields in zip(products["title"], products["description"], attributes, strict=True)],
+    )
+
+
+def _document(title: str, description: str, attributes: dict[str, Any]) -> str:
+    return " ".join([title, description, *(str(value) for value in attributes.values())])
+
+
+def _text_queries(pairs: dict[str, list[Any]]) -> dict[str, tuple[str, str]]:
+    """Words -> (id, split). Equal words are one query; it is held out when any of its rows is."""
+    found: dict[str, tuple[str, str]] = {}
+    rows = zip(pairs["query_id"], pairs["kind"], pairs["text"], pairs["split"], strict=True)
+    for id, kind, text, split in rows:
+        if kind == "text":
+            first, known = found.get(_words(text), (id, split))
+            found[_words(text)] = (first, "test" if "test" in (known, split) else known)
+    return found
+
+
+def _words(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def _pairs(pairs: dict[str, list[Any]], query_row: dict[str, int], row_of: dict[str, int]) -> Pairs:
+    rows = zip(pairs["kind"], pairs["text"], pairs["product_id"], strict=True)
+    return _as_pairs(
+        sorted({(query_row[_words(text)], row_of[product]) for kind, text, product in rows if kind == "text" and product in row_of})
+    )
+
+
+def _as_pairs(known: list[tuple[int, int]]) -> Pairs:
+    columns = torch.tensor(known, dtype=torch.long).reshape(-1, 2)
+    return Pairs(columns[:, 0], columns[:, 1])
+
+
+@dataclass
+class _Media:
+    images: Images
+    views: Images
+    view_ids: list[str]
+    owner: dict[str, str]  # view id -> product id, for further images and video frames
+    split: dict[str, str]  # view id -> split, for image queries
+
+
+def _media(opened: Snapshot, cache: FeatureCache, row_of: dict[str, int]) -> _Media:
+    """Image features of products (the first image), of their further images and video frames, and of image queries."""
+    main_ids, view_ids, owner, split = [], [], {}, {}
+    main, views = [], []
+    for shard in opened.shards("products"):
+        content = opened.manifest["files"][shard.relative_to(opened.folder).as_posix()]
+        first, further = _product_view_ids(shard)
+        main_ids += first
+        main.append(cache.images("main", content, _main_images(shard), len(first)))
+        if further:
+            views.append(cache.images("views", content, _further_views(shard), len(further)))
+            view_ids += [id for id, _ in further]
+            owner |= dict(further)
+    for shard in opened.shards("queries"):
+        content = opened.manifest["files"][shard.relative_to(opened.folder).as_posix()]
+        rows = _image_queries(shard)
+        if rows:
+            views.append(cache.images("image-queries", content, _query_images(shard), len(rows)))
+            view_ids += [id for id, _ in rows]
+            split |= dict(rows)
+    shape = (cache.towers.image_grid**2, cache.towers.image_channels)
+    return _Media(
+        images=_align(main_ids, main, row_of, shape),
+        views=Images(torch.cat(views) if views else torch.zeros(0, *shape).half(), torch.ones(len(view_ids), dtype=torch.bool)),
+        view_ids=view_ids,
+        owner=owner,
+        split=split,
+    )
+
+
+def _align(ids: list[str], tokens: list[Tensor], row_of: dict[str, int], shape: tuple[int, int]) -> Images:
+    """Image tokens in the order of the training table, zeros where a product has no image."""
+    aligned = torch.zeros(len(row_of), *shape, dtype=torch.float16)
+    present = torch.zeros(len(row_of), dtype=torch.bool)
+    start = 0
+    for part in tokens:
+        names = ids[start : start + len(part)]
+        kept = [index for index, id in enumerate(names) if id in row_of]
+        rows = torch.tensor([row_of[names[index]] for index in kept], dtype=torch.long)
+        aligned[rows] = part[torch.tensor(kept, dtype=torch.long)]
+        present[rows] = True
+        start += len(part)
+    return Images(aligned, present)
+
+
+def _batches(shard: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
+    for batch in pq.ParquetFile(shard).iter_batches(batch_size=256, columns=columns):
+        yield from batch.to_pylist()
+
+
+def _main_images(shard: Path) -> Iterator[Image.Image]:
+    return (decode_image(row["images"][0]) for row in _batches(shard, ["images"]) if row["images"])
+
+
+def _product_view_ids(shard: Path) -> tuple[list[str], list[tuple[str, str]]]:
+    """Ids of the products with an image, and (view id, product id) of every further view."""
+    first, further = [], []
+    for row in _batches(shard, ["id", "images", "video"]):
+        images = row["images"] or []
+        if images:
+            first.append(row["id"])
+        further += [(f"{row['id']}#image-{index}", row["id"]) for index in range(1, len(images))]
+        frames = VIDEO_VIEWS if row["video"] else 0
+        further += [(f"{row['id']}#frame-{index}", row["id"]) for index in range(frames)]
+    return first, further
+
+
+def _further_views(shard: Path) -> Iterator[Image.Image]:
+    for row in _batches(shard, ["images", "video"]):
+        yield from (decode_image(data) for data in (row["images"] or [])[1:])
+        if row["video"]:
+            frames = video_frames(row["video"])
+            yield from (frames[index * len(frames) // VIDEO_VIEWS] for index in range(VIDEO_VIEWS))
+
+
+def _image_queries(shard: Path) -> list[tuple[str, str]]:
+    return [(row["id"], row["split"]) for row in _batches(shard, ["id", "kind", "split"]) if row["kind"] == "image"]
+
+
+def _query_images(shard: Path) -> Iterator[Image.Image]:
+    return (decode_image(row["image"]) for row in _batches(shard, ["kind", "image"]) if row["kind"] == "image")
+
+
+def _view_pairs(media: _Media, pairs: dict[str, list[Any]], view_row: dict[str, int], row_of: dict[str, int]) -> Pairs:
+    """Image queries with their relevant products, further views with their own product."""
+    known = [(view_row[id], row_of[product]) for id, product in media.owner.items() if product in row_of]
+    asked = zip(pairs["query_id"], pairs["kind"], pairs["product_id"], strict=True)
+    known += [(view_row[id], row_of[product]) for id, kind, product in asked if kind == "image" and product in row_of]
+    return _as_pairs(sorted(known))

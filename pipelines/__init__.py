@@ -1,0 +1,1 @@
+"""The retraining pipeline, how it compiles and runs, and the `goodsight` command."""

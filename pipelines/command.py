@@ -1,0 +1,212 @@
+"""The `goodsight` command. Heavy imports wait until a command needs them: `--help` answers at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import goodsight
+from goodsight.errors import EXIT_REFUSED, GoodsightError, InputError
+
+app = typer.Typer(
+    name="goodsight",
+    help="From a product catalogue to served, gated, traceable multimodal models.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+catalogue_app = typer.Typer(help="Versions of product catalogues.", no_args_is_help=True)
+pipeline_app = typer.Typer(help="The retraining pipeline for a cluster.", no_args_is_help=True)
+app.add_typer(catalogue_app, name="catalogue")
+app.add_typer(pipeline_app, name="pipeline")
+
+Home = Annotated[Path | None, typer.Option(help="Folder of all state (default: GOODSIGHT_HOME or .goodsight).")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on the last line of standard output.")]
+Count = Annotated[int, typer.Option("-k", min=1, max=100, help="How many answers.")]
+
+
+def _home(home: Path | None) -> Path:
+    from goodsight.settings import settings
+
+    if home is not None:
+        os.environ["GOODSIGHT_HOME"] = str(home.expanduser().resolve())
+        settings.cache_clear()
+    return settings().root
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"goodsight {goodsight.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+) -> None:
+    os.environ["GOODSIGHT_DEBUG"] = "1" if debug else ""
+
+
+@app.command()
+def run(
+    catalogue: Annotated[Path | None, typer.Option(help="Catalogue folder (default: the embedded furniture sample).")] = None,
+    architecture: Annotated[str, typer.Option(help="Architecture to train.")] = "commercemm",
+    size: Annotated[str, typer.Option(help="Size of the model: tiny or small.")] = "small",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 17,
+    home: Home = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no closing table.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run the whole pipeline: import, validate, train, evaluate, gate, register, index, deploy."""
+    from models.config import model_config
+    from pipelines.local import Wanted
+    from pipelines.local import run as run_pipeline
+    from pipelines.report import closing_table
+    from samples import furniture
+
+    model_config(architecture, size)
+    _home(home)
+    folder = catalogue or furniture()
+    name = folder.resolve().name
+    result = run_pipeline(Wanted(folder, name, architecture, size, seed, quiet))
+    if not quiet:
+        closing_table(result)
+    if as_json:
+        _print_json(result)
+    if result["data_verdict"] != "passed":
+        docs = result["paths"]["data_docs"]
+        raise _refused(f"The data was refused before training. {result['data_reason']}", f"See {docs}")
+    if result["verdict"] != "promote":
+        raise _refused("The gate rejected the candidate; what serves now goes on serving.", f"See {result['paths']['verdict']}")
+
+
+def _refused(message: str, hint: str) -> GoodsightError:
+    error = GoodsightError(message, hint)
+    error.exit_code = EXIT_REFUSED
+    return error
+
+
+@app.command()
+def serve(home: Home = None) -> None:
+    """Keep the deployed version up on loopback until Ctrl-C."""
+    from serving.serve import serve as keep_up
+
+    keep_up(_home(home), typer.echo)
+
+
+@app.command()
+def search(
+    text: Annotated[str, typer.Argument(help="What to look for.")] = "",
+    image: Annotated[Path | None, typer.Option(help="A photo to look for, alone or with the text.")] = None,
+    k: Count = 10,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Search the served index by text, by image or by both."""
+    from pipelines.report import products_table
+    from serving.client import Client
+
+    if not text.strip() and image is None:
+        raise InputError("There is nothing to search for.", 'Give a text or --image FILE: goodsight search "red sofa"')
+    answer = Client.connect(_home(home)).search(text=text.strip() or None, image=image, k=k)
+    _print_json(answer) if as_json else products_table(answer)
+
+
+@app.command()
+def categorize(
+    image: Annotated[Path | None, typer.Argument(help="An image file of the product.")] = None,
+    text: Annotated[str, typer.Option(help="Title of the product, alone or with the image.")] = "",
+    k: Count = 5,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Name the category of a product from its image, its title or both."""
+    from pipelines.report import categories_table
+    from serving.client import Client
+
+    if image is None and not text.strip():
+        raise InputError("There is nothing to categorize.", "Give an image file or --text TITLE.")
+    answer = Client.connect(_home(home)).categorize(text=text.strip() or None, image=image, k=k)
+    _print_json(answer) if as_json else categories_table(answer)
+
+
+@catalogue_app.command("import")
+def catalogue_import(
+    folder: Annotated[Path, typer.Argument(help="Catalogue folder: products.jsonl, queries_*.jsonl, media.")],
+    name: Annotated[str, typer.Option(help="Name of the catalogue (default: the folder's).")] = "",
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Import a catalogue folder and keep it as a version; the same input gives the same revision."""
+    from catalogue.versions import describe
+    from pipelines.local import import_version
+
+    root = _home(home)
+    revision = import_version(folder, name or folder.resolve().name, root)
+    version = describe(revision, root)
+    if as_json:
+        _print_json(version)
+    else:
+        counts = ", ".join(f"{count:,} {kind}" for kind, count in version["counts"].items())
+        typer.echo(f"{revision}: {counts}")
+
+
+@catalogue_app.command("list")
+def catalogue_list(home: Home = None, as_json: Json = False) -> None:
+    """List the versions of all catalogues, oldest first."""
+    from catalogue.versions import list_versions
+    from pipelines.report import versions_table
+
+    versions = list_versions(_home(home))
+    _print_json(versions) if as_json else versions_table(versions)
+
+
+@catalogue_app.command("show")
+def catalogue_show(
+    revision: Annotated[str, typer.Argument(help="A revision, as `catalogue list` shows it.")], home: Home = None, as_json: Json = False
+) -> None:
+    """Show one version: counts, licences, digests."""
+    from catalogue.versions import describe
+
+    version = describe(revision, _home(home))
+    if as_json:
+        _print_json(version)
+    else:
+        from pipelines.report import version_table
+
+        version_table(version)
+
+
+@pipeline_app.command("compile")
+def pipeline_compile(
+    output: Annotated[Path, typer.Option("--output", "-o", help="The YAML file to write.")] = Path("goodsight-retrain.yaml"),
+) -> None:
+    """Compile the pipeline to YAML for Kubeflow Pipelines."""
+    from pipelines.compile import compile_pipeline
+
+    typer.echo(f"Wrote {compile_pipeline(output)}")
+
+
+def main() -> None:
+    """Entry point: an error is one clear sentence and a hint, its traceback only with `--debug`."""
+    try:
+        app(standalone_mode=True)
+    except GoodsightError as error:
+        if os.environ.get("GOODSIGHT_DEBUG"):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("stopped: the same command goes on from where it was.", file=sys.stderr)
+        sys.exit(130)

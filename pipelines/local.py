@@ -1,0 +1,197 @@
+"""One run of the retraining pipeline on this machine: import the catalogue, run the steps through kfp.local, tell the result."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import resource
+import tempfile
+import time
+import warnings
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from goodsight.digests import sha256_json
+from goodsight.errors import ERRORS, GoodsightError
+from goodsight.files import exclusive, read_json, write_json
+from goodsight.settings import settings, silence_telemetry
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the user asked for."""
+
+    catalogue: Path
+    name: str
+    architecture: str = "commercemm"
+    size: str = "small"
+    seed: int = 17
+    quiet: bool = False
+
+
+def run(wanted: Wanted) -> dict[str, Any]:
+    """Runs the pipeline and returns the run's result, as `--json` prints it. Raises `GoodsightError` when a step failed."""
+    root = settings().root
+    _prepare_environment(root)
+    with exclusive(root / "run.lock", f"A run in {root}"):
+        started = time.monotonic()
+        run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}"
+        revision = import_version(wanted.catalogue, wanted.name, root)
+        arguments = _arguments(wanted, revision, root)
+        outcome = _execute({**arguments, "run_id": run_id}, root / "runs" / run_id, wanted.quiet)
+        result = _result(run_id, arguments, outcome, root)
+        result["seconds"] = round(time.monotonic() - started, 3)
+        write_json(root / "runs" / run_id / "result.json", result)
+        _remember(arguments, result, root)
+    return result
+
+
+def import_version(catalogue: Path, name: str, root: Path) -> str:
+    """Imports a catalogue folder and keeps it as a version; the same input gives the same revision."""
+    from catalogue.importer import import_catalogue
+    from catalogue.versions import store
+
+    root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=root, prefix=".import-") as folder:
+        snapshot = Path(folder) / "snapshot"
+        import_catalogue(catalogue, snapshot)
+        return store(snapshot, root, name)
+
+
+def _prepare_environment(root: Path) -> None:
+    """Steps are child processes: they find home, this run and the threads in their environment."""
+    silence_telemetry()
+    os.environ["GOODSIGHT_HOME"] = str(root)
+    os.environ["GOODSIGHT_RUN_PID"] = str(os.getpid())
+    os.environ.setdefault("OMP_NUM_THREADS", str(settings().threads))
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads stall when another process is busy
+    os.environ.setdefault("PYTHONWARNINGS", "ignore")
+
+
+def _arguments(wanted: Wanted, revision: str, root: Path) -> dict[str, Any]:
+    """The pipeline's arguments. A run that is asked again is compared with the champion of the first time, so it hits the cache."""
+    from lineage.registry import champion
+
+    arguments: dict[str, Any] = {
+        "revision": revision,
+        "architecture": wanted.architecture,
+        "size": wanted.size,
+        "seed": wanted.seed,
+        "max_quarantined": settings().max_quarantined,
+    }
+    serving = champion() if (root / "mlflow.db").exists() or settings().tracking_uri else None
+    version = serving["version"] if serving else ""
+    memory = _memory(arguments, root)
+    if memory.exists():
+        before = read_json(memory)
+        if before["model_version"] == version:
+            version = before["champion"]
+    return {**arguments, "champion": version}
+
+
+def _memory(arguments: dict[str, Any], root: Path) -> Path:
+    from pipelines.retrain import CODE
+
+    asked = {name: value for name, value in arguments.items() if name != "champion"}
+    return root / "runs" / "asked" / f"{sha256_json([asked, CODE])}.json"
+
+
+def _remember(arguments: dict[str, Any], result: dict[str, Any], root: Path) -> None:
+    write_json(_memory(arguments, root), {"champion": arguments["champion"], "model_version": result["model_version"] or ""})
+
+
+@dataclass
+class Outcome:
+    """What a run left behind: the cache with its hits, the story of the steps, the wall time of each."""
+
+    hits: list[str]
+    ran: dict[str, float]
+    peak_rss_bytes: int
+    outputs: dict[str, dict[str, Any]]
+
+
+def _execute(arguments: dict[str, Any], folder: Path, quiet: bool) -> Outcome:
+    from kfp import local
+
+    from pipelines.cache import install
+    from pipelines.events import Listener
+    from pipelines.retrain import retrain
+
+    root = settings().root
+    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(root / "pipeline"), workspace_root=str(folder / "workspace"))
+    cache = install(root / "cache")
+    logging.getLogger().setLevel(logging.WARNING)
+    with Listener(folder / "run.log", quiet) as listener, warnings.catch_warnings(), contextlib.redirect_stdout(listener):
+        warnings.simplefilter("ignore")
+        try:
+            retrain(**arguments)
+        except RuntimeError as error:
+            raise _explained(listener.story.error, error, folder) from error
+    story = listener.story
+    return Outcome(cache.hits, story.steps, story.peak_rss_bytes, cache.outputs)
+
+
+def _explained(event: dict[str, str] | None, error: RuntimeError, folder: Path) -> GoodsightError:
+    """The error of the step that failed, as it was raised there."""
+    log = folder / "run.log"
+    if event is None:
+        return GoodsightError(f"A step of the pipeline failed: {error}", f"The whole output is in {log}.")
+    kind = ERRORS.get(event["type"], GoodsightError)
+    return kind(f"The step {event['name']} failed. {event['message']}", event["hint"] or f"The whole output is in {log}.")
+
+
+def _result(run_id: str, arguments: dict[str, Any], outcome: Outcome, root: Path) -> dict[str, Any]:
+    verdict = _json(outcome, "validate", "report", "verdict.json")
+    figures = _json(outcome, "evaluate", "evaluation", "metrics.json") or {"metrics": {}, "baselines": {}}
+    judged = _json(outcome, "gate", "verdict")
+    deployed = _json(outcome, "deploy", "deployment")
+    hits = [name for name in outcome.hits if name not in outcome.ran]
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {
+        "run_id": run_id,
+        "snapshot": verdict["digest"],
+        "revision": arguments["revision"],
+        "architecture": arguments["architecture"],
+        "data_verdict": verdict["decision"],
+        "data_reason": verdict["reason"],
+        "products": verdict["kept"],
+        "quarantined": verdict["quarantined"],
+        "metrics": figures["metrics"],
+        "baselines": figures["baselines"],
+        "verdict": judged["decision"] if judged else None,
+        "model_version": deployed["version"] if deployed else None,
+        "endpoint": deployed["endpoint"] if deployed else None,
+        "peak_rss_bytes": max(outcome.peak_rss_bytes, children, own),
+        "steps": [{"name": name, "cached": False, "seconds": seconds} for name, seconds in outcome.ran.items() if name != "finish"]
+        + [{"name": name, "cached": True, "seconds": 0.0} for name in hits],
+        "paths": _paths(outcome, root),
+    }
+
+
+def _artifact(outcome: Outcome, step: str, name: str) -> Path | None:
+    found = outcome.outputs.get(step, {}).get(name)
+    return Path(found.path) if found is not None else None
+
+
+def _json(outcome: Outcome, step: str, name: str, inside: str = "") -> Any:
+    path = _artifact(outcome, step, name)
+    return read_json(path / inside if inside else path) if path else None
+
+
+def _paths(outcome: Outcome, root: Path) -> dict[str, str]:
+    """Where to look: data docs, quarantine, plots, verdict."""
+    wanted = {
+        "data_docs": ("validate", "report"),
+        "quarantine": ("validate", "quarantine"),
+        "plots": ("evaluate", "plots"),
+        "verdict": ("gate", "verdict"),
+    }
+    found = {label: _artifact(outcome, *place) for label, place in wanted.items()}
+    paths = {label: str(path) for label, path in found.items() if path}
+    if "data_docs" in paths:
+        paths["data_docs"] += "/index.html"
+    return {**paths, "home": str(root)}

@@ -1,0 +1,97 @@
+"""What the `goodsight` command prints: tables for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+FIGURES = (
+    ("leaf_accuracy", "most_frequent"),
+    ("macro_f1", "most_frequent"),
+    ("image_to_text_recall@1", ""),
+    ("text_to_image_recall@1", ""),
+    ("query_to_product_recall@1", "tfidf"),
+    ("query_to_product_recall@10", "tfidf"),
+    ("query_to_product_map", "tfidf"),
+    ("image_to_product_recall@1", ""),
+    ("image_to_product_recall@10", ""),
+)
+BASELINE_NAMES = {"most_frequent": "most frequent category", "tfidf": "TF-IDF"}
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def closing_table(result: dict[str, Any]) -> None:
+    """The end of a run: data, figures beside baselines, verdict, version, where to look."""
+    console = Console(highlight=False)
+    console.print(_figures(result))
+    from lineage.registry import ui_command
+
+    paths = result["paths"]
+    cached = sum(step["cached"] for step in result["steps"])
+    rows = {
+        "data": f"{result['data_verdict']}: {result['products']:,} products kept, {result['quarantined']:,} in quarantine",
+        "gate": result["verdict"] or "not reached",
+        "model version": result["model_version"] or "none",
+        "steps": f"{len(result['steps'])}, {cached} of them from the cache",
+        "time and memory": f"{result['seconds']:.0f} s, {result['peak_rss_bytes'] / 2**30:.1f} GiB",
+        "serve it": f"goodsight serve   ({result['endpoint']})" if result["endpoint"] else "nothing new to serve",
+        "data docs": paths.get("data_docs", ""),
+        "quarantine": paths.get("quarantine", ""),
+        "plots": paths.get("plots", ""),
+        "experiments": ui_command(),
+    }
+    table = _table(f"Run {result['run_id']} of {result['revision']}", "what", "result")
+    for name, value in rows.items():
+        if value:
+            table.add_row(name, escape(str(value)))
+    console.print(table)
+
+
+def _figures(result: dict[str, Any]) -> Table:
+    table = _table("Held-out figures (full test gallery)", "figure", "model", "baseline", "")
+    for name, kind in FIGURES:
+        if name in result["metrics"]:
+            baseline = result["baselines"].get(f"{name}_{kind}")
+            shown = ("", "") if baseline is None else (f"{100 * baseline:.1f}", BASELINE_NAMES[kind])
+            table.add_row(name, f"{100 * result['metrics'][name]:.1f}", *shown)
+    return table
+
+
+def products_table(answer: dict[str, Any]) -> None:
+    table = _table(f"Model version {answer['model_version']}", "score", "title", "category", "id")
+    for row in answer["results"]:
+        table.add_row(f"{row['score']:.3f}", escape(row["title"]), escape(row["category"] or ""), escape(row["id"]))
+    Console(highlight=False).print(table)
+
+
+def categories_table(answer: dict[str, Any]) -> None:
+    table = _table(f"Model version {answer['model_version']}", "probability", "category")
+    for row in answer["results"]:
+        table.add_row(f"{row['probability']:.3f}", escape(row["category"]))
+    Console(highlight=False).print(table)
+
+
+def versions_table(versions: list[dict[str, Any]]) -> None:
+    table = _table("Catalogue versions", "revision", "products", "queries", "created")
+    for version in versions:
+        counts = version["counts"]
+        table.add_row(version["revision"], f"{counts['products']:,}", f"{counts['queries']:,}", version["created"])
+    Console(highlight=False).print(table)
+
+
+def version_table(version: dict[str, Any]) -> None:
+    table = _table(version["revision"], "what", "value")
+    for name in ("name", "digest", "parent", "source", "split_rule", "created"):
+        table.add_row(name, escape(str(version.get(name))))
+    for name in ("counts", "licences"):
+        table.add_row(name, escape(", ".join(f"{key}: {value:,}" for key, value in version[name].items())))
+    Console(highlight=False).print(table)

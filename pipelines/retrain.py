@@ -1,0 +1,98 @@
+"""The retraining pipeline: from a catalogue version to a served model. Read this file to see the whole way.
+
+Every step gets the digest of the code it imports, so that a cache hit means: same code, same arguments, same inputs.
+"""
+
+from kfp import dsl
+
+from components.deploy import deploy_component
+from components.evaluate import evaluate_component
+from components.features import features_component
+from components.finetune import finetune_component
+from components.finish import finish_component
+from components.gate import gate_component
+from components.index import index_component
+from components.pretrain import pretrain_component
+from components.register import register_component
+from components.snapshot import snapshot_component
+from components.validate import validate_component
+from goodsight.digests import code_digest
+from models.config import TASKS
+
+STEPS = ("snapshot", "validate", "features", "pretrain", "finetune", "evaluate", "gate", "register", "index", "deploy")
+CODE = {name: code_digest(f"components.{name}") for name in STEPS}
+
+
+def _ask_for(task: dsl.PipelineTask, cpu: str, memory: str) -> None:
+    """Resources on a cluster; on one machine they are ignored."""
+    task.set_cpu_request(cpu).set_memory_request(memory).set_memory_limit(memory)
+
+
+@dsl.pipeline(name="goodsight-retrain", description="From a product catalogue to a gated, registered, served model.")
+def retrain(
+    revision: str,
+    architecture: str = "commercemm",
+    size: str = "small",
+    seed: int = 17,
+    champion: str = "",
+    max_quarantined: float = 0.2,
+    run_id: str = "",
+) -> None:
+    """`revision` is a version of the catalogue, `champion` the registered version to compare with (empty: none serves)."""
+    exit_task = finish_component(run_id=run_id, revision=revision)
+    exit_task.set_caching_options(False)
+    with dsl.ExitHandler(exit_task, name="run"):
+        raw = snapshot_component(revision=revision, code=CODE["snapshot"]).outputs["snapshot"]
+        checked = validate_component(raw=raw, max_quarantined=max_quarantined, code=CODE["validate"])
+        data = checked.outputs["snapshot"]
+        with dsl.If(checked.outputs["decision"] == "passed", name="data-passed"):
+            features = features_component(snapshot=data, code=CODE["features"])
+            table = features.outputs["table"]
+            shape = {"architecture": architecture, "size": size, "seed": seed}
+            pretrained = pretrain_component(snapshot=data, table=table, code=CODE["pretrain"], **shape)
+            _ask_for(pretrained, cpu="4", memory="16G")
+            with dsl.ParallelFor(list(TASKS), name="tasks", parallelism=1) as task:
+                tuned = finetune_component(
+                    task=task,
+                    pretrained=pretrained.outputs["bundle"],
+                    snapshot=data,
+                    table=table,
+                    seed=seed,
+                    code=CODE["finetune"],
+                )
+                _ask_for(tuned, cpu="4", memory="16G")
+            measured = evaluate_component(
+                bundles=dsl.Collected(tuned.outputs["bundle"]),
+                pretraining=pretrained.outputs["curve"],
+                snapshot=data,
+                table=table,
+                champion=champion,
+                code=CODE["evaluate"],
+            )
+            judged = gate_component(
+                evaluation=measured.outputs["evaluation"],
+                champion_evaluation=measured.outputs["champion_evaluation"],
+                code=CODE["gate"],
+            )
+            with dsl.If(judged.outputs["Output"] == "promote", name="promoted"):
+                candidate = measured.outputs["candidate"]
+                registered = register_component(
+                    candidate=candidate,
+                    evaluation=measured.outputs["evaluation"],
+                    verdict=judged.outputs["verdict"],
+                    plots=measured.outputs["plots"],
+                    snapshot=data,
+                    revision=revision,
+                    code=CODE["register"],
+                    **shape,
+                )
+                index = index_component(
+                    candidate=candidate, snapshot=data, table=table, store=features.outputs["store"], code=CODE["index"]
+                )
+                deploy_component(
+                    candidate=candidate,
+                    index=index.outputs["index"],
+                    snapshot=data,
+                    version=registered.output,
+                    code=CODE["deploy"],
+                )

@@ -1,0 +1,80 @@
+"""A small client of the running server: `Client.connect(home).search("red sofa")`."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from goodsight.errors import BusyError, GoodsightError, InputError
+from serving import running
+from serving.management import ANSWER_SECONDS, MODEL
+from serving.running import Running
+
+START = "Start it with: goodsight serve"
+
+
+def _image_field(image: bytes | Path | None) -> dict[str, str]:
+    if image is None:
+        return {}
+    if isinstance(image, Path):
+        try:
+            image = image.read_bytes()
+        except OSError as error:
+            raise InputError(f"The image {error.filename} cannot be read: {error.strerror}.", "Give an image file.") from error
+    return {"image": base64.b64encode(image).decode()}
+
+
+class Client:
+    """Requests to one server, to its default version or to `version`."""
+
+    def __init__(self, server: Running, version: str = "") -> None:
+        self.path = f"/predictions/{MODEL}/{version}" if version else f"/predictions/{MODEL}"
+        headers = {"Authorization": f"Bearer {server.key('inference')}"}
+        self.http = httpx.Client(base_url=server.url, headers=headers, timeout=ANSWER_SECONDS + 10, trust_env=False)
+
+    @staticmethod
+    def connect(home: Path) -> Client:
+        """A client of the server that `goodsight serve` keeps up for `home`. 
+
+        Raises `GoodsightError` when there is none and `BusyError` while it starts or stops.
+        """
+        from goodsight.settings import settings
+
+        server = running.read(running.runtime(home))
+        if server is None or not server.alive():
+            raise GoodsightError(f"There is no server at http://127.0.0.1:{settings().inference_port} for {home}.", START)
+        if server.state != "ready":
+            raise BusyError(f"The server at {server.url} is {server.state}.", "Try again in some seconds.")
+        return Client(server)
+
+    def predict(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The answer to one request. Raises `InputError` for a malformed one, `GoodsightError` when the server fails."""
+        try:
+            response = self.http.post(self.path, json=request)
+        except httpx.HTTPError as error:
+            raise GoodsightError(f"The server at {self.http.base_url} does not answer: {error}.", START) from error
+        body = _json(response)
+        if response.status_code == 400 and "error" in body:
+            raise InputError(body["error"])
+        if response.is_error:
+            raise GoodsightError(f"The server failed: {response.status_code} {body.get('message', response.text[:200])}.")
+        return body
+
+    def search(self, text: str | None = None, image: bytes | Path | None = None, k: int = 10) -> dict[str, Any]:
+        """The `k` products nearest to a text, an image or both."""
+        return self.predict({"task": "search", "text": text, "k": k, **_image_field(image)})
+
+    def categorize(self, text: str | None = None, image: bytes | Path | None = None, k: int = 5) -> dict[str, Any]:
+        """The `k` likeliest categories of a product with this text, image or both."""
+        return self.predict({"task": "categorize", "text": text, "k": k, **_image_field(image)})
+
+
+def _json(response: httpx.Response) -> dict[str, Any]:
+    try:
+        body = response.json()
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}

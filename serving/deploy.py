@@ -1,0 +1,233 @@
+"""Deployment: a version is archived, tried on real inputs in a real server, and only then takes over; else the old one stays.
+
+`<home>/serving/` holds `store/` (model archives: the current version and the one before it), `current.json` (what is served,
+written only after the smoke test passed) and the private folders of the servers.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from goodsight.errors import GoodsightError, InputError, RefusedError
+from goodsight.files import exclusive, read_json, write_json
+from goodsight.progress import note
+from goodsight.settings import settings
+from serving import running, torchserve
+from serving.archive import archive_name, build_archive, digests
+from serving.client import Client
+from serving.management import MODEL, Management
+from serving.running import Running
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One request of a smoke test, on real inputs: `request` as `Client.predict` takes it."""
+
+    name: str
+    request: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What is served: a version, its archive and the digests of its candidate and index."""
+
+    version: str
+    archive: str
+    candidate: str
+    index: str
+    previous: str | None
+    deployed_at: str  # ISO 8601, UTC
+
+
+def endpoint() -> str:
+    """Where `goodsight serve` answers."""
+    return f"http://127.0.0.1:{settings().inference_port}/predictions/{MODEL}"
+
+
+def store(home: Path) -> Path:
+    return home / "serving" / "store"
+
+
+def _record(home: Path) -> Path:
+    return home / "serving" / "current.json"
+
+
+def deploying(home: Path) -> Any:
+    """The lock that a deployment, a rollback and the start of a server take. Raises `BusyError` when it is held."""
+    return exclusive(home / "serving" / "deploy.lock", "A deployment")
+
+
+def current(home: Path) -> Deployment | None:
+    """What is served in `home`, or None before the first deployment."""
+    return Deployment(**read_json(_record(home))) if _record(home).exists() else None
+
+
+def _faults_of_categories(results: list[dict[str, Any]]) -> Iterator[str]:
+    probabilities = [result["probability"] for result in results]
+    total = sum(probabilities)
+    if not results[0]["category"]:
+        yield "the first category has no name"
+    if any(not 0 <= p <= 1 for p in probabilities) or probabilities != sorted(probabilities, reverse=True):
+        yield "the probabilities are not in order between 0 and 1"
+    if total > 1.001 or (len(results) < 100 and total < 0.999):
+        yield f"the probabilities sum to {total:.4f}, not to 1"
+
+
+def _faults_of_products(results: list[dict[str, Any]]) -> Iterator[str]:
+    scores = [result["score"] for result in results]
+    if not results[0]["id"] or not results[0]["title"]:
+        yield "the first product has no id or no title"
+    if any(not math.isfinite(score) for score in scores) or scores != sorted(scores, reverse=True):
+        yield "the scores are not finite and in order"
+
+
+def _faults(answer: dict[str, Any], wanted: Mapping[str, str]) -> Iterator[str]:
+    """What is wrong with the answer of a smoke test."""
+    for name, value in wanted.items():
+        if answer[name] != value:
+            yield f"{name} is {answer[name]!r}, not {value!r}"
+    if not answer["results"]:
+        yield "there are no results"
+        return
+    yield from (_faults_of_categories if answer["task"] == "categorize" else _faults_of_products)(answer["results"])
+
+
+def _smoke(client: Client, probes: Sequence[Probe], wanted: Mapping[str, str]) -> None:
+    """Sends every probe. Raises `RefusedError` at the first that is not answered well: which one and how."""
+    for probe in probes:
+        request = {"k": 100, **probe.request}
+        try:
+            faults = list(_faults(client.predict(request), {**wanted, "task": request["task"]}))
+        except (GoodsightError, KeyError, TypeError) as error:
+            faults = [f"{type(error).__name__}: {error}"]
+        if faults:
+            raise RefusedError(f"Smoke test {probe.name!r} failed: {'; '.join(faults).rstrip('.')}.")
+
+
+def _load(management: Management, version: str) -> None:
+    try:
+        management.register(archive_name(version))
+    except GoodsightError as error:
+        raise GoodsightError(f"It does not load: {torchserve.last_error(management.running.folder) or error}") from error
+
+
+def _try(server: Running, version: str, probes: Sequence[Probe], wanted: Mapping[str, str]) -> None:
+    """Loads `version` beside what is served and probes it. On any failure it is taken out again and the old one serves on."""
+    management = Management(server)
+    serving = management.versions().get(version)
+    if serving is False:  # left over from a deployment that was killed
+        management.unregister(version)
+    try:
+        if not serving:
+            _load(management, version)
+        _smoke(Client(server, version), probes, wanted)
+    except GoodsightError as error:
+        if not serving and version in management.versions():
+            management.unregister(version)
+        log = Path(server.folder) / torchserve.LOG
+        raise RefusedError(f"Version {version} was not deployed. {error}", f"The server's log: {log}") from error
+
+
+def switch(server: Running, version: str) -> None:
+    """Makes a registered version the default and retires the others, each after its last answer."""
+    management = Management(server)
+    management.set_default(version)
+    for other, default in management.versions().items():
+        if not default:
+            management.unregister(other)
+
+
+@contextmanager
+def _server(home: Path) -> Iterator[Running]:
+    """The running server of `home`, or a temporary one."""
+    found = running.find(running.runtime(home))
+    if found:
+        yield found
+        return
+    note("no server is running: a temporary one for the smoke test (`goodsight serve` keeps one up)")
+    with torchserve.temporary(home / "serving" / "trial", store(home)) as server:
+        yield server
+
+
+def _previous(home: Path, version: str) -> str | None:
+    served = current(home)
+    if served is None:
+        return None
+    return served.previous if served.version == version else served.version
+
+
+def _install(home: Path, server: Running, deployment: Deployment) -> None:
+    """Writes what is served from now on, then switches; killed in between, the next start or deployment finishes it."""
+    write_json(_record(home), asdict(deployment))
+    switch(server, deployment.version)
+
+
+def _prune(home: Path) -> None:
+    """Archives that are neither current nor previous go: older versions and those that were refused."""
+    served = current(home)
+    kept = {archive_name(version) for version in (served.version, served.previous) if version} if served else set()
+    for archive in store(home).iterdir():
+        if archive.name not in kept:
+            shutil.rmtree(archive)
+
+
+def _refuse_other_content(candidate: Path, index: Path, version: str, home: Path) -> None:
+    """A version names one candidate and one index for ever; archives of served versions are never overwritten by others."""
+    served = current(home)
+    record = store(home) / archive_name(version) / "version.json"
+    if served and version in (served.version, served.previous) and record.exists():
+        held = {name: value for name, value in read_json(record).items() if name != "version"}
+        if held != digests(candidate, index):
+            raise InputError(f"Version {version} is already deployed with other content.", "Give the new model a new version.")
+
+
+def _deployment(home: Path, version: str) -> Deployment:
+    """The record of an archive in the store as the next one to be served."""
+    name = archive_name(version)
+    held = read_json(store(home) / name / "version.json")
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return Deployment(version, name, held["candidate"], held["index"], _previous(home, version), now)
+
+
+def deploy(candidate: Path, index: Path, version: str, probes: Sequence[Probe], home: Path) -> Deployment:
+    """Serves `candidate` with `index` as `version`, if it answers every one of `probes` well.
+
+    The running server of `home` switches without a pause; without one, a temporary server makes the trial. Raises
+    `RefusedError`, with the old version still serving, when the version does not load or a probe fails; `InputError` when
+    there is no probe or `version` is another model; `BusyError` when another deployment is in progress.
+    """
+    if not probes:
+        raise InputError("A version is deployed only after a smoke test, and there is no probe.", "Give at least one probe.")
+    with deploying(home):
+        _refuse_other_content(candidate, index, version, home)
+        build_archive(candidate, index, version, store(home))
+        deployment = _deployment(home, version)
+        wanted = {"model_version": version, "candidate": deployment.candidate, "index": deployment.index}
+        try:
+            with _server(home) as server:
+                _try(server, version, probes, wanted)
+                _install(home, server, deployment)
+        finally:
+            _prune(home)
+    return deployment
+
+
+def rollback(home: Path) -> Deployment:
+    """Serves the previous version again, which had passed its smoke test. Raises `InputError` when there is none."""
+    with deploying(home):
+        served = current(home)
+        if served is None or served.previous is None:
+            raise InputError(f"There is no previous version in {home}.", "Deploy one with: goodsight run")
+        deployment = _deployment(home, served.previous)
+        with _server(home) as server:
+            if served.previous not in (management := Management(server)).versions():
+                management.register(deployment.archive)
+            _install(home, server, deployment)
+    return deployment

@@ -1,0 +1,85 @@
+"""The model interface of a running TorchServe: register a version, make it the default, drain it, unregister it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+
+from goodsight.errors import GoodsightError
+from serving.running import Running
+
+MODEL = "goodsight"
+BATCH_SIZE = 8
+BATCH_DELAY_MS = 1  # a batch is what queued up while the worker was busy; waiting longer only delays a lone request
+ANSWER_SECONDS = 60  # a worker that takes longer over one batch is replaced
+LOAD_SECONDS = 180
+
+
+def _reason(response: httpx.Response) -> str:
+    try:
+        return str(response.json()["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"{response.status_code} {response.text[:200]}"
+
+
+class Management:
+    """The management interface of `running`. Every method raises `GoodsightError` when the server refuses."""
+
+    def __init__(self, running: Running) -> None:
+        self.running = running
+        headers = {"Authorization": f"Bearer {running.key('management')}"}
+        url = f"http://127.0.0.1:{running.management_port}"
+        self.http = httpx.Client(base_url=url, headers=headers, timeout=LOAD_SECONDS + 10, trust_env=False)
+
+    def _call(self, method: str, path: str, **parameters: str | int) -> Any:
+        try:
+            response = self.http.request(method, path, params=parameters)
+        except httpx.HTTPError as error:
+            raise GoodsightError(f"The model server at {self.http.base_url} does not answer: {error}.") from error
+        if response.is_error:
+            raise GoodsightError(f"The model server refused {method} {path}: {_reason(response)}.")
+        return response.json()
+
+    def versions(self) -> dict[str, bool]:
+        """The registered versions, and whether each is the default."""
+        listed = self._call("GET", "/models")["models"]
+        if MODEL not in {item["modelName"] for item in listed}:
+            return {}
+        default = self._call("GET", f"/models/{MODEL}")[0]["modelVersion"]
+        return {item["modelVersion"]: item["modelVersion"] == default for item in self._call("GET", f"/models/{MODEL}/all")}
+
+    def register(self, archive: str) -> None:
+        """Loads `archive`, a name in the model store, into one worker and returns when the worker is ready."""
+        parameters: dict[str, str | int] = {
+            "url": archive,
+            "model_name": MODEL,
+            "initial_workers": 1,
+            "synchronous": "true",
+            "batch_size": BATCH_SIZE,
+            "max_batch_delay": BATCH_DELAY_MS,
+            "response_timeout": ANSWER_SECONDS,
+            "startup_timeout": LOAD_SECONDS,
+        }
+        self._call("POST", "/models", **parameters)
+
+    def set_default(self, version: str) -> None:
+        """Sends the requests that name no version to `version`, at once."""
+        self._call("PUT", f"/models/{MODEL}/{version}/set-default")
+
+    def drain(self, version: str) -> None:
+        """Returns when the requests that `version` accepted before now are answered.
+
+        One worker answers in the order of arrival, so one last (empty, hence refused) request behind the others tells.
+        """
+        headers = {"Authorization": f"Bearer {self.running.key('inference')}"}
+        url = f"{self.running.url}/predictions/{MODEL}/{version}"
+        try:
+            httpx.post(url, json={}, headers=headers, timeout=ANSWER_SECONDS + 10, trust_env=False)
+        except httpx.HTTPError as error:
+            raise GoodsightError(f"Version {version} did not drain: {error}.") from error
+
+    def unregister(self, version: str) -> None:
+        """Drains `version` and removes it. TorchServe refuses for the default version while there are others."""
+        self.drain(version)
+        self._call("DELETE", f"/models/{MODEL}/{version}")

@@ -1,0 +1,141 @@
+"""The record of a running server: which process it is, who started it, where it listens and where its keys are.
+
+A process id alone proves nothing, because ids are used again: a process is its id and the time it was created. A record whose
+owner or server is gone is stale; the next start removes it, and stops a server that its owner left behind.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+
+from goodsight.errors import BusyError, InputError
+from goodsight.files import read_json, write_json
+
+RECORD = "server.json"
+KEYS = "key_file.json"
+CLOCK_SECONDS = 2.0  # the creation time of one process may read this much apart after the clock was set
+PATIENCE_SECONDS = 15.0  # TorchServe takes 4 s to end by itself
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process of this machine."""
+
+    pid: int
+    created: float  # seconds since 1970
+
+    @staticmethod
+    def of(pid: int) -> Process:
+        return Process(pid, psutil.Process(pid).create_time())
+
+    def alive(self) -> bool:
+        """False when it ended, also when another process has its id by now."""
+        try:
+            process = psutil.Process(self.pid)
+            same = abs(process.create_time() - self.created) < CLOCK_SECONDS
+            return same and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that was started: `server` leads its process group, `owner` is the command that holds it."""
+
+    server: Process
+    owner: Process
+    inference_port: int
+    management_port: int
+    metrics_port: int
+    folder: str  # private: configuration, log and keys
+    scratch: str  # private: sockets and unpacked models
+    state: Literal["starting", "ready", "stopping"] = "starting"
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.inference_port}"
+
+    def key(self, name: Literal["inference", "management"]) -> str:
+        """The token for one of the two interfaces."""
+        return read_json(Path(self.folder) / KEYS)[name]["key"]
+
+    def become(self, state: Literal["starting", "ready", "stopping"]) -> Running:
+        """The record with a new state, on disk too."""
+        changed = replace(self, state=state)
+        write_json(Path(self.folder) / RECORD, asdict(changed))
+        return changed
+
+    def alive(self) -> bool:
+        return self.server.alive() and self.owner.alive()
+
+
+def runtime(home: Path) -> Path:
+    """The private folder of the server that `goodsight serve` keeps up."""
+    return home / "serving" / "runtime"
+
+
+def read(folder: Path) -> Running | None:
+    """The record in `folder`, stale or not; None when there is none that can be read."""
+    try:
+        fields: dict[str, Any] = read_json(folder / RECORD)
+        processes = {name: Process(**fields.pop(name)) for name in ("server", "owner")}
+        return Running(**processes, **fields)
+    except (InputError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def find(folder: Path) -> Running | None:
+    """The server of `folder` that takes requests, or None."""
+    running = read(folder)
+    return running if running and running.state == "ready" and running.alive() else None
+
+
+def clear(folder: Path) -> None:
+    """Removes a stale record and stops the server it left behind. Raises `BusyError` while its owner lives."""
+    running = read(folder)
+    if running and running.alive():
+        message = f"`goodsight serve` is already running (process {running.owner.pid}, {running.url})."
+        raise BusyError(message, f"Use that server, or stop it with: kill {running.owner.pid}")
+    if running:
+        forget(running)
+
+
+def forget(running: Running) -> None:
+    """Ends what is left of a server and removes its record, its keys and its scratch folder."""
+    if running.server.alive():
+        end_group(running.server.pid)
+    shutil.rmtree(running.scratch, ignore_errors=True)
+    for name in (RECORD, KEYS):
+        (Path(running.folder) / name).unlink(missing_ok=True)
+
+
+def _group(leader: int) -> list[psutil.Process]:
+    members = []
+    for process in psutil.process_iter():
+        try:
+            if os.getpgid(process.pid) == leader and process.status() != psutil.STATUS_ZOMBIE:
+                members.append(process)
+        except (ProcessLookupError, psutil.NoSuchProcess):
+            continue
+    return members
+
+
+def end_group(leader: int) -> None:
+    """SIGTERM to the process group that `leader` leads, then SIGKILL to what is left of it after `PATIENCE_SECONDS`."""
+    for number, patience in ((signal.SIGTERM, PATIENCE_SECONDS), (signal.SIGKILL, PATIENCE_SECONDS)):
+        members = _group(leader)
+        if not members:
+            return
+        for process in members:
+            if process.is_running():
+                process.send_signal(number)
+        _, left = psutil.wait_procs(members, timeout=patience)
+        if not left:
+            return

@@ -1,0 +1,65 @@
+"""`goodsight serve`: the deployed version, served in the foreground until Ctrl-C or SIGTERM."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from goodsight.errors import InputError
+from serving.torchserve import Server
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def _terminate_like_interrupt() -> Iterator[None]:
+    """SIGTERM, which supervisors send, ends the block like Ctrl-C."""
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _start(home: Path) -> tuple[Server, str]:
+    """A server with the deployed version ready in it."""
+    from serving import deploy, running, torchserve
+    from serving.management import Management
+
+    with deploy.deploying(home):
+        served = deploy.current(home)
+        if served is None:
+            raise InputError(f"Nothing is deployed in {home}.", "Train and deploy a model first: goodsight run")
+        server = Server.start(running.runtime(home), deploy.store(home), torchserve.Ports.configured())
+        try:
+            Management(server.record).register(served.archive)
+            server.ready()
+        except BaseException:
+            server.stop()
+            raise
+    return server, served.version
+
+
+def serve(home: Path, say: Callable[[str], None] = print) -> None:
+    """Serves what is deployed in `home` until SIGINT or SIGTERM, then answers what was accepted and returns.
+
+    Raises `InputError` when nothing is deployed, `BusyError` when a port is taken or a server is already up, and
+    `GoodsightError` when the server ends by itself.
+    """
+    with _terminate_like_interrupt():
+        server = None
+        try:
+            server, version = _start(home)
+            say(f"Serving version {version} at {server.record.url}. Ctrl-C stops it.")
+            status = server.process.wait()
+            raise server.failure(f"ended by itself (status {status})")
+        except KeyboardInterrupt:
+            say("Stopping, once the last requests are answered.")
+        finally:
+            if server:
+                server.stop()

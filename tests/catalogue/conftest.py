@@ -1,0 +1,36 @@
+"""Fixtures of the small catalogue that these tests make on the spot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.catalogue.made import PRODUCTS, Make, Record, flac, jpeg, noise_jpeg, product, query, write_catalogue
+
+
+@pytest.fixture(scope="session")
+def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with the media of all products."""
+    folder = tmp_path_factory.mktemp("media")
+    for kind in ("images", "video", "audio"):
+        (folder / kind).mkdir()
+    for index in range(PRODUCTS):
+        (folder / "images" / f"p{index}.jpg").write_bytes(noise_jpeg(index))
+        (folder / "video" / f"p{index}.jpg").write_bytes(jpeg(96, 32, (index, 0, 0)))
+        (folder / "audio" / f"p{index}.flac").write_bytes(flac())
+    return folder
+
+
+@pytest.fixture
+def make_catalogue(tmp_path: Path, media: Path) -> Make:
+    """Writes a catalogue folder with these products and queries (default: twelve good ones) and returns it."""
+
+    def make(
+        products: list[Record | str] | None = None, queries: list[Record] | None = None, name: str = "shop"
+    ) -> Path:
+        good = [product(index) for index in range(PRODUCTS)], [query(index) for index in range(PRODUCTS)]
+        chosen = (good[0] if products is None else products), (good[1] if queries is None else queries)
+        return write_catalogue(tmp_path / name, media, *chosen)
+
+    return make

@@ -1,0 +1,96 @@
+"""Opening a snapshot: every byte is checked, and a broken manifest is told as such."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from catalogue import snapshot as module
+from catalogue.importer import import_catalogue
+from catalogue.records import PRODUCT_SCHEMA, QUERY_SCHEMA
+from catalogue.snapshot import Snapshot
+from goodsight.errors import InputError, IntegrityError
+from goodsight.files import write_json
+from tests.catalogue.made import PRODUCTS, Make
+
+
+@pytest.fixture
+def folder(make_catalogue: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A snapshot in several shards of several row groups."""
+    monkeypatch.setattr(module, "GROUP_ROWS", 2)
+    monkeypatch.setattr(module, "SHARD_ROWS", 5)
+    import_catalogue(make_catalogue(), tmp_path / "out")
+    return tmp_path / "out"
+
+
+def test_rows_keep_their_order_over_shards(folder: Path) -> None:
+    snapshot = Snapshot.open(folder)
+    assert len(snapshot.shards("products")) > 1
+    ids = [f"p{index}" for index in range(PRODUCTS)]
+    assert snapshot.products(["id"])["id"].to_pylist() == ids
+    batches = list(snapshot.product_batches(["id", "images"], size=2))
+    assert [name for batch in batches for name in batch.column("id").to_pylist()] == ids
+    assert max(batch.num_rows for batch in batches) == 2
+    assert sum(batch.num_rows for batch in snapshot.query_batches(["id"])) == PRODUCTS
+
+
+def test_tables_have_their_schema_and_columns_in_the_order_asked(folder: Path) -> None:
+    snapshot = Snapshot.open(folder)
+    assert snapshot.products().schema.equals(PRODUCT_SCHEMA) and snapshot.queries().schema.equals(QUERY_SCHEMA)
+    assert snapshot.products(["title", "id"]).column_names == ["title", "id"]
+    assert snapshot.read("unreadable").num_rows == 0
+
+
+@pytest.mark.parametrize("position", [10, -10])
+def test_an_altered_byte_is_found(folder: Path, position: int) -> None:
+    shard = Snapshot.open(folder).shards("products")[1]
+    data = bytearray(shard.read_bytes())
+    data[position] ^= 1
+    shard.write_bytes(data)
+    with pytest.raises(IntegrityError, match="products/00001.parquet has changed"):
+        Snapshot.open(folder)
+
+
+def test_a_missing_shard_is_found(folder: Path) -> None:
+    (folder / "queries" / "00000.parquet").unlink()
+    with pytest.raises(IntegrityError, match="is missing"):
+        Snapshot.open(folder)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"schema_version": 1}', "\x00"])
+def test_a_broken_manifest_is_told(folder: Path, text: str) -> None:
+    (folder / "manifest.json").write_text(text)
+    with pytest.raises(InputError, match="broken manifest"):
+        Snapshot.open(folder)
+
+
+def test_a_missing_manifest_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="broken manifest"):
+        Snapshot.open(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"schema_version": 99}, InputError, "schema version 99"),
+        ({"files": {"../../etc/passwd": "0"}}, InputError, "no shard"),
+        ({"files": {}}, IntegrityError, "digest"),
+        ({"categories": ["A"]}, IntegrityError, "digest"),
+        ({"digest": "0" * 64}, IntegrityError, "digest"),
+    ],
+)
+def test_a_forged_manifest_is_refused(folder: Path, change: dict, error: type[Exception], words: str) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    write_json(folder / "manifest.json", manifest | change)
+    with pytest.raises(error, match=words):
+        Snapshot.open(folder)
+
+
+def test_time_and_source_do_not_change_the_digest(folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    write_json(
+        folder / "manifest.json", manifest | {"created": "2001-01-01T00:00:00+00:00", "source": "else", "parent": "x"}
+    )
+    assert Snapshot.open(folder).digest == manifest["digest"]

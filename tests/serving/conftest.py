@@ -1,0 +1,163 @@
+"""Real tiny models (random weights), their indexes, and a home in which one of them is deployed."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+import torch
+from PIL import Image
+
+from goodsight.digests import HOUSE, sha256_json
+from goodsight.files import write_json
+from models.bundle import Bundle
+from models.commercemm import CommerceMM
+from models.config import model_config
+from models.preprocess import ImageSpec, Preprocess, TextSpec
+from models.towers import pretrained_tokenizer
+from serving.deploy import Probe, deploy
+from serving.index import build_index
+from serving.torchserve import Ports
+
+LABELS = ["Lighting > Lamp", "Seating > Chair", "Seating > Sofa", "Storage > Shelf"]
+TITLES = [f"{colour} {thing}" for colour in ("red", "blue", "green", "black") for thing in ("sofa", "chair", "lamp", "shelf", "bed")]
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+torch.set_num_threads(1)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A candidate and its index on disk."""
+
+    candidate: Path
+    index: Path
+    digest: str
+
+
+def bundle(task: str, seed: int) -> Bundle:
+    torch.manual_seed(seed)
+    config = model_config("commercemm", "tiny")
+    preprocess = Preprocess(ImageSpec(config.image_size), TextSpec(config.text_length), pretrained_tokenizer())
+    labels = LABELS if task == "categorize" else []
+    return Bundle(CommerceMM(config, classes=len(labels)).eval(), preprocess, task, labels)
+
+
+def make_candidate(folder: Path, seed: int) -> Made:
+    """A candidate with random weights from `seed`, and the index of `TITLES`."""
+    bundles = {task: bundle(task, seed) for task in ("categorize", "retrieve")}
+    digests = {task: made.save(folder / "candidate" / task) for task, made in bundles.items()}
+    digest = sha256_json(digests)
+    write_json(folder / "candidate" / "candidate.json", {"digest": digest, "bundles": digests, "snapshot": "s" * 64})
+    retrieve = bundles["retrieve"]
+    with torch.inference_mode():
+        vectors = retrieve.model.embed(retrieve.preprocess.batch([None] * len(TITLES), TITLES)).numpy()
+    products = pa.table(
+        {
+            "id": [f"p{row}" for row in range(len(TITLES))],
+            "title": TITLES,
+            "category": [LABELS[row % len(LABELS)] for row in range(len(TITLES))],
+            "price": pa.array([float("nan"), None, *[10.0 + row for row in range(2, len(TITLES))]], pa.float64()),
+        }
+    )
+    provenance = {"candidate": digest, "bundle": digests["retrieve"], "snapshot": "s" * 64}
+    build_index(vectors, products, provenance, folder / "index")
+    return Made(folder / "candidate", folder / "index", digest)
+
+
+PROBES = [
+    Probe("categorize a red sofa", {"task": "categorize", "text": "red sofa"}),
+    Probe("search a red sofa", {"task": "search", "text": "red sofa"}),
+]
+
+
+@pytest.fixture(scope="session")
+def make() -> Callable[[Path, int], Made]:
+    return make_candidate
+
+
+@pytest.fixture(scope="session")
+def probes() -> list[Probe]:
+    return PROBES
+
+
+@pytest.fixture(scope="session")
+def picture() -> Callable[[int], bytes]:
+    """Makes a red PNG with sides of so many pixels."""
+
+    def draw(side: int) -> bytes:
+        out = io.BytesIO()
+        Image.new("RGB", (side, side), "red").save(out, "PNG")
+        return out.getvalue()
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return make_candidate(tmp_path_factory.mktemp("one"), 1)
+
+
+@pytest.fixture(scope="session")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return make_candidate(tmp_path_factory.mktemp("two"), 2)
+
+
+@pytest.fixture(scope="session")
+def deployed(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home in which `made` is deployed as version 1 and nothing runs. Copy it before changing it."""
+    home = tmp_path_factory.mktemp("home")
+    deploy(made.candidate, made.index, "1", PROBES, home)
+    return home
+
+
+@dataclass
+class Served:
+    """A `goodsight serve` in a process of its own."""
+
+    process: subprocess.Popen[str]
+    first_line: str
+
+    def end(self) -> str:
+        """Ctrl-C; returns what it said until it ended."""
+        self.process.send_signal(signal.SIGINT)
+        said, _ = self.process.communicate(timeout=60)
+        return said
+
+
+@pytest.fixture(scope="module")
+def serve() -> Iterator[Callable[[Path], Served]]:
+    """Starts `goodsight serve` for a home on free ports and returns when it says that it serves."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(home: Path) -> Served:
+        ports = Ports.free()
+        environment = {
+            **os.environ,
+            "GOODSIGHT_INFERENCE_PORT": str(ports.inference),
+            "GOODSIGHT_MANAGEMENT_PORT": str(ports.management),
+            "GOODSIGHT_METRICS_PORT": str(ports.metrics),
+            "GOODSIGHT_THREADS": "1",
+            "PYTHONUNBUFFERED": "1",
+        }
+        code = f"from pathlib import Path; from serving.serve import serve; serve(Path({str(home)!r}))"
+        command = [sys.executable, "-c", code]
+        process = subprocess.Popen(
+            command, cwd=HOUSE, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )  # fmt: skip
+        started.append(process)
+        assert process.stdout
+        return Served(process, process.stdout.readline())
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=60)

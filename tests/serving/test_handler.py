@@ -1,0 +1,71 @@
+"""The handler over TorchServe's own context: each request of a batch gets its own answer and status."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from ts.context import Context, RequestProcessor
+
+from goodsight.files import write_json
+from serving.goodsight_handler import GoodsightHandler
+
+
+@pytest.fixture(scope="module")
+def handler(made: Any, tmp_path_factory: pytest.TempPathFactory) -> GoodsightHandler:
+    folder = tmp_path_factory.mktemp("archive")
+    (folder / "candidate").symlink_to(made.candidate)
+    (folder / "index").symlink_to(made.index)
+    write_json(folder / "version.json", {"version": "7"})
+    built = GoodsightHandler()
+    built.initialize(Context("goodsight", str(folder), {}, 8, -1, "0.12.0"))
+    return built
+
+
+def send(handler: GoodsightHandler, *bodies: tuple[str, bytes]) -> list[tuple[int, dict[str, Any]]]:
+    """What a batch of (content type, body) is answered: status and JSON of each."""
+    context = Context("goodsight", ".", {}, 8, -1, "0.12.0")
+    context.request_processor = [RequestProcessor({"Content-Type": kind}) for kind, _ in bodies]
+    texts = handler.handle([{"body": bytearray(body)} for _, body in bodies], context)
+    return [(context.get_response_status(place)[0], json.loads(text)) for place, text in enumerate(texts)]
+
+
+def as_json(**fields: Any) -> tuple[str, bytes]:
+    return "application/json", json.dumps(fields).encode()
+
+
+def test_a_bad_request_does_not_fail_its_batch(handler: GoodsightHandler, picture: Callable[[int], bytes]) -> None:
+    answers = send(
+        handler,
+        as_json(task="search", text="red sofa", k=2),
+        as_json(task="search", k=2),
+        ("application/json", b'{"task": "search", '),
+        ("application/json", b"[1]"),
+        ("application/json", b"[" * 100_000),
+        as_json(task="search", text="\ud800"),
+        ("image/png", b"not an image"),
+        as_json(task="categorize", image=base64.b64encode(picture(40)).decode(), k=1),
+    )
+    assert [status for status, _ in answers] == [200, 400, 400, 400, 400, 400, 400, 200]
+    assert answers[0][1]["results"][0]["title"] == "red sofa"
+    assert [body["error"].startswith(("Bad request", "the 12 bytes")) for _, body in answers[1:7]] == [True] * 6
+    assert answers[7][1]["task"] == "categorize" and len(answers[7][1]["results"]) == 1
+
+
+def test_an_image_body_is_categorized(handler: GoodsightHandler, picture: Callable[[int], bytes]) -> None:
+    [(status, body)] = send(handler, ("image/png", picture(40)))
+    assert (status, body["task"], body["model_version"]) == (200, "categorize", "7")
+
+
+def test_a_request_without_a_body_is_refused(handler: GoodsightHandler) -> None:
+    context = Context("goodsight", ".", {}, 8, -1, "0.12.0")
+    context.request_processor = [RequestProcessor({})]
+    [text] = handler.handle([{}], context)
+    assert context.get_response_status(0)[0] == 400 and "not JSON" in json.loads(text)["error"]
+
+
+def test_the_version_comes_from_the_archive(handler: GoodsightHandler) -> None:
+    assert handler.predictor.version == "7"

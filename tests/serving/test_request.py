@@ -1,0 +1,79 @@
+"""Requests: good ones are read, all others get one clear sentence."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from goodsight.errors import InputError
+from serving.request import max_image_bytes, parse
+
+
+def picture() -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (40, 40), "red").save(out, "PNG")
+    return out.getvalue()
+
+
+ENCODED = base64.b64encode(picture()).decode()
+
+
+def test_any_subset_of_modalities() -> None:
+    text = parse({"task": "search", "text": " red sofa ", "k": 3})
+    image = parse({"task": "categorize", "image": ENCODED})
+    both = parse({"task": "search", "text": "red", "image": picture()})
+    assert (text.text, text.image, text.k) == ("red sofa", None, 3)
+    assert image.image is not None and image.image.mode == "RGB" and image.text is None and image.k == 10
+    assert both.image is not None and both.image.size == (40, 40)
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        ({"text": "x"}, "task: Field required"),
+        ({"task": "sell", "text": "x"}, "task: Input should be 'categorize' or 'search'"),
+        ({"task": "search"}, "give a text, an image or both"),
+        ({"task": "search", "text": "  "}, "give a text, an image or both"),
+        ({"task": "search", "text": "x", "k": 0}, "k: Input should be greater than or equal to 1"),
+        ({"task": "search", "text": "x", "k": 101}, "k: Input should be less than or equal to 100"),
+        ({"task": "search", "text": "x", "k": "5"}, "k: Input should be a valid integer"),
+        ({"task": "search", "text": "x", "q": 1}, "q: Extra inputs are not permitted"),
+        ({"task": "search", "text": "x" * 2001}, "text: String should have at most 2000 characters"),
+        ({"task": "search", "text": "\ud800"}, "text: "),
+        ({"task": "search", "text": 5}, "text: Input should be a valid string"),
+        ({"task": "search", "image": "!!"}, "image: the image is not base64"),
+        ({"task": "search", "image": 7}, "image: Input should be a valid bytes"),
+        ({"task": "search", "image": base64.b64encode(b"GIF89a no").decode()}, "image"),
+        ({"task": "search", "image": base64.b64encode(picture()[:60]).decode()}, "image cannot be decoded"),
+    ],
+)
+def test_a_bad_request_says_what_is_wrong(request_: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse(request_)
+    assert words in caught.value.message
+    assert len(caught.value.message) < 300 and "\n" not in caught.value.message
+
+
+def test_a_large_image_is_refused_before_it_is_decoded() -> None:
+    with pytest.raises(InputError, match="bytes; at most"):
+        parse({"task": "search", "image": "A" * (max_image_bytes() * 4 // 3 + 8)})
+
+
+texts = st.text("aA=+ é\ud800\x00", max_size=20) | st.sampled_from(["search", "categorize", ENCODED])
+values = st.none() | st.booleans() | st.integers() | st.floats() | texts | st.lists(texts, max_size=2)
+
+
+@given(st.dictionaries(st.sampled_from(["task", "text", "image", "k", "x"]), values))
+def test_whatever_comes_it_is_read_or_refused(fields: dict[str, Any]) -> None:
+    try:
+        request = parse(fields)
+    except InputError:
+        return
+    assert request.text or request.image
+    assert 1 <= request.k <= 100
