@@ -1,18 +1,8 @@
-"""Step 3: Feast turns the snapshot into the training table (point-in-time) and fills the online store."""
-
-from pathlib import Path
+"""KFP component of the step `features`: a thin shell over `components.steps.features`."""
 
 from kfp import dsl
 
 from goodsight.settings import IMAGE
-
-
-def features(snapshot: Path, store: Path, table: Path) -> None:
-    """Builds the feature store in folder `store` and the training table in folder `table`."""
-    from feature_repo.store import build_features, training_table
-
-    build_features(snapshot, store)
-    training_table(store, table)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -21,8 +11,8 @@ def features_component(  # type: ignore[no-untyped-def]
 ):
     from pathlib import Path
 
-    from components import features as room
     from components import shell
+    from components.steps import features as room
 
     with shell.step("features", store=store, table=table):
         room.features(Path(snapshot.path), Path(store.path), Path(table.path))

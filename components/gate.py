@@ -1,21 +1,8 @@
-"""Step 7: the gate decides, by evidence, whether the candidate may serve."""
-
-from pathlib import Path
+"""KFP component of the step `gate`: a thin shell over `components.steps.gate`."""
 
 from kfp import dsl
 
 from goodsight.settings import IMAGE
-
-
-def gate(evaluation: Path, champion_evaluation: Path, verdict: Path) -> str:
-    """Writes the verdict and returns its decision, `promote` or `reject`. An empty champion folder means a first run."""
-    from goodsight.files import write_json
-    from lineage.gate import Policy, decide
-
-    champion = champion_evaluation if (champion_evaluation / "metrics.json").is_file() else None
-    found = decide(evaluation, champion, Policy.load())
-    write_json(verdict, found)
-    return str(found["decision"])
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -27,9 +14,9 @@ def gate_component(
 ) -> str:
     from pathlib import Path
 
-    from components import gate as room
     from components import shell
+    from components.steps import gate as room
 
     with shell.step("gate", verdict=verdict):
-        return room.gate(Path(evaluation.path), Path(champion_evaluation.path), Path(verdict.path))
-    raise SystemExit(1)
+        result = room.gate(Path(evaluation.path), Path(champion_evaluation.path), Path(verdict.path))
+    return result

@@ -16,7 +16,7 @@ from typing import Any
 from goodsight.digests import sha256_folder
 from goodsight.errors import EXIT_RETRY, GoodsightError
 from goodsight.progress import emit
-from goodsight.settings import settings, silence_telemetry
+from goodsight.settings import silence_telemetry
 
 RUN_PID = "GOODSIGHT_RUN_PID"
 
@@ -56,15 +56,3 @@ def step(name: str, **outputs: Any) -> Iterator[None]:
         seconds=round(time.monotonic() - started, 3),
         peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     )
-
-
-def feature_cache() -> Path:
-    """Where tower tokens are kept."""
-    return settings().root / "features"
-
-
-def checkpoints(name: str, *inputs: Any) -> Path:
-    """Where a training that may be killed keeps its checkpoints: one folder for each set of inputs."""
-    from goodsight.digests import sha256_json
-
-    return settings().root / "checkpoints" / f"{name}-{sha256_json(list(inputs))[:24]}"

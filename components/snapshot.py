@@ -1,19 +1,8 @@
-"""Step 1: brings the bytes of one catalogue version out of the DVC data repo and checks them."""
-
-from pathlib import Path
+"""KFP component of the step `snapshot`: a thin shell over `components.steps.snapshot`."""
 
 from kfp import dsl
 
 from goodsight.settings import IMAGE
-
-
-def snapshot(revision: str, out: Path) -> str:
-    """Writes the snapshot of DVC `revision` to `out` and returns its digest."""
-    from catalogue.snapshot import Snapshot
-    from catalogue.versions import fetch
-    from goodsight.settings import settings
-
-    return Snapshot.open(fetch(revision, settings().root, out)).digest
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -21,7 +10,7 @@ def snapshot_component(revision: str, code: str, snapshot: dsl.Output[dsl.Datase
     from pathlib import Path
 
     from components import shell
-    from components import snapshot as room
+    from components.steps import snapshot as room
 
     with shell.step("snapshot", snapshot=snapshot):
         snapshot.metadata["snapshot"] = room.snapshot(revision, Path(snapshot.path))

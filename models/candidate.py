@@ -18,9 +18,10 @@ def assemble(bundles: Iterable[Path], folder: Path) -> str:
 
     Raises `InputError` when a task is missing or given twice.
     """
-    by_task = {read_json(path / "config.json")["task"]: path for path in (found := list(bundles))}
-    if sorted(by_task) != sorted(TASKS) or len(found) != len(TASKS):
-        raise InputError(f"A candidate needs one bundle for each of {TASKS}, got {sorted(by_task)}.", "Fine-tune every task.")
+    given = [(read_json(path / "config.json")["task"], path) for path in bundles]
+    by_task = dict(given)
+    if sorted(task for task, _ in given) != sorted(TASKS):
+        raise InputError(f"A candidate needs one bundle for each of {TASKS}, got {[task for task, _ in given]}.", "Fine-tune every task.")
     digests = {task: verify(path) for task, path in sorted(by_task.items())}
     with whole_folder(folder) as aside:
         for task, path in by_task.items():

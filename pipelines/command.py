@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -73,11 +74,10 @@ def run(
     from pipelines.local import Wanted
     from pipelines.local import run as run_pipeline
     from pipelines.report import closing_table
-    from samples import furniture
 
     model_config(architecture, size)
     _home(home)
-    folder = catalogue or furniture()
+    folder = catalogue or _sample()
     name = folder.resolve().name
     result = run_pipeline(Wanted(folder, name, architecture, size, seed, quiet))
     if not quiet:
@@ -89,6 +89,12 @@ def run(
         raise _refused(f"The data was refused before training. {result['data_reason']}", f"See {docs}")
     if result["verdict"] != "promote":
         raise _refused("The gate rejected the candidate; what serves now goes on serving.", f"See {result['paths']['verdict']}")
+
+
+def _sample() -> Path:
+    from samples import furniture
+
+    return furniture()
 
 
 def _refused(message: str, hint: str) -> GoodsightError:
@@ -150,10 +156,12 @@ def catalogue_import(
 ) -> None:
     """Import a catalogue folder and keep it as a version; the same input gives the same revision."""
     from catalogue.versions import describe
+    from pipelines.events import Listener
     from pipelines.local import import_version
 
     root = _home(home)
-    revision = import_version(folder, name or folder.resolve().name, root)
+    with Listener(root / "import.log", quiet=as_json) as listener, contextlib.redirect_stdout(listener):
+        revision = import_version(folder, name or folder.resolve().name, root)
     version = describe(revision, root)
     if as_json:
         _print_json(version)

@@ -18,6 +18,7 @@ from goodsight.digests import sha256_json
 from goodsight.errors import ERRORS, GoodsightError
 from goodsight.files import exclusive, read_json, write_json
 from goodsight.settings import settings, silence_telemetry
+from pipelines.events import Listener
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,12 @@ def run(wanted: Wanted) -> dict[str, Any]:
     with exclusive(root / "run.lock", f"A run in {root}"):
         started = time.monotonic()
         run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}"
-        revision = import_version(wanted.catalogue, wanted.name, root)
-        arguments = _arguments(wanted, revision, root)
-        outcome = _execute({**arguments, "run_id": run_id}, root / "runs" / run_id, wanted.quiet)
+        folder = root / "runs" / run_id
+        with Listener(folder / "run.log", wanted.quiet) as listener:
+            with contextlib.redirect_stdout(listener):
+                revision = import_version(wanted.catalogue, wanted.name, root)
+            arguments = _arguments(wanted, revision, root)
+            outcome = _execute({**arguments, "run_id": run_id}, folder, listener)
         result = _result(run_id, arguments, outcome, root)
         result["seconds"] = round(time.monotonic() - started, 3)
         write_json(root / "runs" / run_id / "result.json", result)
@@ -113,18 +117,17 @@ class Outcome:
     outputs: dict[str, dict[str, Any]]
 
 
-def _execute(arguments: dict[str, Any], folder: Path, quiet: bool) -> Outcome:
+def _execute(arguments: dict[str, Any], folder: Path, listener: Listener) -> Outcome:
     from kfp import local
 
     from pipelines.cache import install
-    from pipelines.events import Listener
     from pipelines.retrain import retrain
 
     root = settings().root
     local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(root / "pipeline"), workspace_root=str(folder / "workspace"))
     cache = install(root / "cache")
     logging.getLogger().setLevel(logging.WARNING)
-    with Listener(folder / "run.log", quiet) as listener, warnings.catch_warnings(), contextlib.redirect_stdout(listener):
+    with warnings.catch_warnings(), contextlib.redirect_stdout(listener):
         warnings.simplefilter("ignore")
         try:
             retrain(**arguments)

@@ -20,7 +20,7 @@ from goodsight.digests import code_digest
 from models.config import TASKS
 
 STEPS = ("snapshot", "validate", "features", "pretrain", "finetune", "evaluate", "gate", "register", "index", "deploy")
-CODE = {name: code_digest(f"components.{name}") for name in STEPS}
+CODE = {name: code_digest(f"components.steps.{name}") for name in STEPS}
 
 
 def _ask_for(task: dsl.PipelineTask, cpu: str, memory: str) -> None:
@@ -45,7 +45,7 @@ def retrain(
         raw = snapshot_component(revision=revision, code=CODE["snapshot"]).outputs["snapshot"]
         checked = validate_component(raw=raw, max_quarantined=max_quarantined, code=CODE["validate"])
         data = checked.outputs["snapshot"]
-        with dsl.If(checked.outputs["decision"] == "passed", name="data-passed"):
+        with dsl.If(checked.outputs["Output"] == "passed", name="data-passed"):
             features = features_component(snapshot=data, code=CODE["features"])
             table = features.outputs["table"]
             shape = {"architecture": architecture, "size": size, "seed": seed}

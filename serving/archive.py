@@ -56,7 +56,7 @@ def _run_archiver(name: str, version: str, staging: Path) -> Path:
 
 def build_archive(candidate: Path, index: Path, version: str, store: Path) -> Path:
     """Packs a version into the model store, whole or not at all, and returns the folder. An older one of this name goes."""
-    name = archive_name(version)
+    name, store = archive_name(version), store.resolve()
     store.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=store.parent, prefix=".archive-") as staging:
         _stage(candidate, index, version, Path(staging))

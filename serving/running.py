@@ -85,8 +85,8 @@ def read(folder: Path) -> Running | None:
     """The record in `folder`, stale or not; None when there is none that can be read."""
     try:
         fields: dict[str, Any] = read_json(folder / RECORD)
-        processes = {name: Process(**fields.pop(name)) for name in ("server", "owner")}
-        return Running(**processes, **fields)
+        server, owner = Process(**fields.pop("server")), Process(**fields.pop("owner"))
+        return Running(server=server, owner=owner, **fields)
     except (InputError, KeyError, TypeError, AttributeError):
         return None
 

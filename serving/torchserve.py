@@ -185,6 +185,7 @@ class Server:
         `folder` becomes its private folder, `store` holds the model archives. Raises `BusyError` when a server of `folder`
         is up or a port is taken, `GoodsightError` when the process ends or does not answer in `START_SECONDS`.
         """
+        folder, store = folder.resolve(), store.resolve()
         running.clear(folder)
         ports.check()
         folder.mkdir(parents=True, exist_ok=True)

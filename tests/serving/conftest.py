@@ -16,11 +16,11 @@ import pytest
 import torch
 from PIL import Image
 
-from goodsight.digests import HOUSE, sha256_json
-from goodsight.files import write_json
+from goodsight.digests import HOUSE
 from models.bundle import Bundle
+from models.candidate import assemble
 from models.commercemm import CommerceMM
-from models.config import model_config
+from models.config import TASKS, model_config
 from models.preprocess import ImageSpec, Preprocess, TextSpec
 from models.towers import pretrained_tokenizer
 from serving.deploy import Probe, deploy
@@ -52,10 +52,10 @@ def bundle(task: str, seed: int) -> Bundle:
 
 def make_candidate(folder: Path, seed: int) -> Made:
     """A candidate with random weights from `seed`, and the index of `TITLES`."""
-    bundles = {task: bundle(task, seed) for task in ("categorize", "retrieve")}
-    digests = {task: made.save(folder / "candidate" / task) for task, made in bundles.items()}
-    digest = sha256_json(digests)
-    write_json(folder / "candidate" / "candidate.json", {"digest": digest, "bundles": digests, "snapshot": "s" * 64})
+    bundles = {task: bundle(task, seed) for task in TASKS}
+    for task, fresh in bundles.items():
+        fresh.save(folder / "bundles" / task)
+    digest = assemble([folder / "bundles" / task for task in TASKS], folder / "candidate")
     retrieve = bundles["retrieve"]
     with torch.inference_mode():
         vectors = retrieve.model.embed(retrieve.preprocess.batch([None] * len(TITLES), TITLES)).numpy()
@@ -67,7 +67,7 @@ def make_candidate(folder: Path, seed: int) -> Made:
             "price": pa.array([float("nan"), None, *[10.0 + row for row in range(2, len(TITLES))]], pa.float64()),
         }
     )
-    provenance = {"candidate": digest, "bundle": digests["retrieve"], "snapshot": "s" * 64}
+    provenance = {"candidate": digest, "bundle": retrieve.digest, "snapshot": "s" * 64}
     build_index(vectors, products, provenance, folder / "index")
     return Made(folder / "candidate", folder / "index", digest)
 

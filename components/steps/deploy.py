@@ -1,0 +1,55 @@
+"""Step 10: model archive, TorchServe, smoke test on real inputs, switch; only then is the version champion."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+PROBES = 3  # products, and as many queries
+
+
+def deploy(candidate: Path, index: Path, snapshot: Path, version: str, deployment: Path) -> str:
+    """Serves `version` after its smoke test and moves the alias `champion` to it. Returns the endpoint.
+
+    Raises `RefusedError` when the smoke test fails: what served before goes on serving, and the champion stays.
+    """
+    from dataclasses import asdict
+
+    import serving.deploy
+    from goodsight.files import write_json
+    from goodsight.settings import settings
+    from lineage.registry import set_champion
+
+    served = serving.deploy.deploy(candidate, index, version, list(probes(snapshot)), settings().root)
+    set_champion(version)
+    endpoint = serving.deploy.endpoint()
+    write_json(deployment, {**asdict(served), "endpoint": endpoint})
+    return endpoint
+
+
+def probes(snapshot: Path) -> Iterator[Any]:
+    """Requests on real inputs: held-out products (with and without their image) and held-out text queries."""
+    import base64
+
+    from catalogue.snapshot import Snapshot
+    from serving.deploy import Probe
+
+    opened = Snapshot.open(snapshot)
+    for number, row in enumerate(_first(opened.product_batches(["title", "images", "split"]), PROBES)):
+        yield Probe(f"categorize-text-{number}", {"task": "categorize", "text": row["title"]})
+        if row["images"]:
+            image = base64.b64encode(row["images"][0]).decode()
+            yield Probe(f"categorize-image-{number}", {"task": "categorize", "image": image})
+            yield Probe(f"search-image-{number}", {"task": "search", "image": image})
+    for number, row in enumerate(_first(opened.query_batches(["text", "kind", "split"]), PROBES)):
+        yield Probe(f"search-text-{number}", {"task": "search", "text": row["text"]})
+
+
+def _first(batches: Any, count: int) -> list[dict[str, Any]]:
+    """The first `count` held-out rows that are no image or voice query."""
+    found: list[dict[str, Any]] = []
+    for batch in batches:
+        found += [row for row in batch.to_pylist() if row["split"] == "test" and row.get("kind", "text") == "text"]
+        if len(found) >= count:
+            break
+    return found[:count]

@@ -1,0 +1,37 @@
+"""Step 4: pretrains the architecture on the training split; a killed one goes on from its checkpoint."""
+
+from pathlib import Path
+
+
+def pretrain(snapshot: Path, table: Path, architecture: str, size: str, seed: int, bundle: Path, curve: Path) -> str:
+    """Writes the pretrained bundle and its loss curve (JSON lines); returns the bundle's digest."""
+    import torch
+
+    import models.pretrain
+    from catalogue.snapshot import Snapshot
+    from components.steps.state import checkpoints, feature_cache
+    from goodsight.digests import code_digest
+    from goodsight.settings import settings
+    from models.bundle import PRETRAINED, Bundle
+    from models.commercemm import CommerceMM
+    from models.config import as_dict, model_config
+    from models.features import FeatureCache, load_product_data
+    from models.preprocess import preprocess_for
+    from models.recipes import pretraining
+    from models.towers import pretrained_tokenizer
+    from models.training import write_history
+
+    torch.set_num_threads(settings().threads)
+    config = model_config(architecture, size)
+    torch.manual_seed(seed)
+    model = CommerceMM(config)
+    model.towers.load_pretrained()
+    preprocess = preprocess_for(config, pretrained_tokenizer())
+    data = load_product_data(snapshot, table, FeatureCache(feature_cache(), model.towers, preprocess))
+    recipe = pretraining(size, len(data.rows("train", "catalogue")), seed)
+    digest = Snapshot.open(snapshot).digest
+    place = checkpoints("pretrain", digest, as_dict(config), as_dict(recipe), code_digest("models.pretrain"))
+    history = models.pretrain.pretrain(model, data, preprocess, recipe, place)
+    write_history(curve, history)
+    provenance = {"snapshot": digest, "recipe": as_dict(recipe), "code": code_digest("components.steps.pretrain")}
+    return Bundle(model, preprocess, PRETRAINED, provenance=provenance).save(bundle)

@@ -1,0 +1,196 @@
+"""A turntable film of a triangle mesh: a small z-buffer rasteriser in numpy, with flat Lambert shading on white.
+
+Every frame turns the model by another 30 degrees under a fixed camera that looks down a little, without perspective.
+Letters in shapes: T triangles, K fragments (a triangle over a pixel centre), S side of a frame in samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from samples._model import Floats, Mesh
+
+FRAMES = 12
+SIDE = 96  # pixels of a frame's side
+
+_SAMPLES = 2  # per pixel and axis; their mean smooths the edges
+_TILT = np.deg2rad(22.0)
+_MARGIN = 0.96
+_LIGHT = np.array([-0.35, 0.6, 0.72], np.float32) / np.float32(np.linalg.norm([-0.35, 0.6, 0.72]))
+_AMBIENT = 0.5
+_FRAGMENTS = 1_000_000  # at a time, which bounds memory
+_CUTOUT = 0.5  # less opaque texels are holes, as in leaves
+_NOTHING = np.iinfo(np.int64).max
+
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _Surface:
+    """A material as the rasteriser wants it: `texels` (H, W, 4), one texel if it has no texture."""
+
+    texels: Floats
+    opacity: float
+
+    @property
+    def cutout(self) -> bool:
+        return bool(self.texels[..., 3].min() < _CUTOUT)
+
+
+def turntable(mesh: Mesh, size: Sequence[float], rotation: Sequence[float]) -> Image.Image:
+    """`FRAMES` views side by side of a model that is turned by `rotation`, then scaled to `size` (x, y, z)."""
+    mesh = upright(mesh, size, rotation)
+    scale = _scale(mesh.corners)
+    surfaces = [_surface(mesh, number, scale) for number in range(len(mesh.materials))]
+    angles = 2 * np.pi * np.arange(1, FRAMES + 1) / FRAMES
+    strip = Image.new("RGB", (FRAMES * SIDE, SIDE))
+    for column, angle in enumerate(angles):
+        samples = _frame(mesh, surfaces, _camera(angle) * scale)
+        frame = Image.fromarray(np.rint(samples * 255).astype(np.uint8))
+        strip.paste(frame.reduce(_SAMPLES), (column * SIDE, 0))
+    return strip
+
+
+def upright(mesh: Mesh, size: Sequence[float], rotation: Sequence[float]) -> Mesh:
+    """The mesh turned, stretched to `size` and centred at the origin."""
+    corners = mesh.corners @ np.array(rotation, np.float32).reshape(3, 3).T
+    low, high = corners.min(axis=(0, 1)), corners.max(axis=(0, 1))
+    stretch = np.array(size, np.float32) / np.maximum(high - low, 1e-6)
+    return Mesh((corners - (low + high) / 2) * stretch, mesh.uv, mesh.material, mesh.materials)
+
+
+def _scale(corners: Floats) -> float:
+    """Samples per centimetre at which no frame is cut off."""
+    radius = np.hypot(corners[..., 0], corners[..., 2])
+    height = np.abs(corners[..., 1]) * np.cos(_TILT) + radius * np.sin(_TILT)
+    return float(_MARGIN * SIDE * _SAMPLES / 2 / max(radius.max(), height.max()))
+
+
+def _camera(angle: float) -> Floats:
+    """Rows: to the right, up and towards the viewer, for a model turned by `angle`."""
+    turn = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
+    tilt = np.array([[1, 0, 0], [0, np.cos(_TILT), -np.sin(_TILT)], [0, np.sin(_TILT), np.cos(_TILT)]])
+    return (tilt @ turn).astype(np.float32)
+
+
+def _surface(mesh: Mesh, number: int, scale: float) -> _Surface:
+    material = mesh.materials[number]
+    if material.texture is None:
+        colour = np.clip(np.array([*material.colour, 1.0], np.float32), 0, 1)
+        return _Surface(colour.reshape(1, 1, 4), material.opacity)
+    texture = material.texture.convert("RGBA").reduce(_shrink(mesh, number, material.texture, scale))
+    return _Surface(np.asarray(texture, np.float32) / 255, material.opacity)
+
+
+def _shrink(mesh: Mesh, number: int, texture: Image.Image, scale: float) -> int:
+    """By how much to shrink a texture so that about one texel falls on one sample, which keeps it from glittering."""
+    chosen = mesh.material == number
+    edges, uv_edges = (np.diff(values[chosen], axis=1) for values in (mesh.corners * scale, mesh.uv))
+    samples = np.linalg.norm(np.cross(edges[:, 0], edges[:, 1]), axis=-1).sum()
+    uv_area = np.abs(uv_edges[:, 0, 0] * uv_edges[:, 1, 1] - uv_edges[:, 0, 1] * uv_edges[:, 1, 0]).sum()
+    texels = uv_area * texture.width * texture.height
+    ratio = np.sqrt(texels / samples) if samples > 0 else 1.0
+    return int(np.clip(ratio, 1, min(texture.size)))
+
+
+def _frame(mesh: Mesh, surfaces: Sequence[_Surface], camera: Floats) -> Floats:
+    """One view (S, S, 3): the nearest opaque surface, then the nearest see-through one before it."""
+    corners = mesh.corners @ camera.T
+    opacity = np.array([surface.opacity for surface in surfaces], np.float32)[mesh.material]
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    shade = _lambert(normals)
+    corners = corners * np.array([1, -1, 1], np.float32) + np.array([1, 1, 0], np.float32) * SIDE * _SAMPLES / 2
+    side = SIDE * _SAMPLES
+    picture = np.ones((side * side, 3), np.float32)
+    buffer = np.full(side * side, _NOTHING)
+    for solid in (True, False):
+        chosen = np.flatnonzero((opacity >= 1) == solid)
+        layer = np.full(side * side, _NOTHING)
+        _rasterise(layer, corners, chosen, mesh, surfaces)
+        seen = np.flatnonzero(layer < buffer)
+        triangle = layer[seen] & 0xFFFFFFFF
+        colour = _texels(mesh, surfaces, triangle, _weights(corners[triangle], *_centre(seen)))[:, :3]
+        alpha = opacity[triangle, None] if not solid else 1.0
+        picture[seen] = alpha * colour * shade[triangle, None] + (1 - alpha) * picture[seen]
+        buffer[seen] = layer[seen]
+    return picture.reshape(side, side, 3)
+
+
+def _lambert(normals: Floats) -> Floats:
+    """Brightness (T,) of triangles that are lit alike on both sides."""
+    length = np.maximum(np.linalg.norm(normals, axis=1), 1e-12)
+    facing = np.where(normals[:, 2] < 0, -1, 1) / length
+    return np.asarray(_AMBIENT + (1 - _AMBIENT) * np.clip(normals @ _LIGHT * facing, 0, 1), np.float32)
+
+
+def _rasterise(
+    buffer: Integers, corners: Floats, chosen: Integers, mesh: Mesh, surfaces: Sequence[_Surface]
+) -> None:
+    """Keep in `buffer` (S * S) the nearest triangle of every sample: its depth in the high bits, its number below."""
+    cutout = np.array([surface.cutout for surface in surfaces])[mesh.material]
+    for triangle, pixel in _fragments(corners, chosen):
+        weights = _weights(corners[triangle], *_centre(pixel))
+        inside = np.flatnonzero((weights >= 0).all(axis=1))
+        triangle, pixel, weights = triangle[inside], pixel[inside], weights[inside]
+        leafy = np.flatnonzero(cutout[triangle])
+        holes = leafy[_texels(mesh, surfaces, triangle[leafy], weights[leafy])[:, 3] < _CUTOUT]
+        triangle, pixel, weights = (np.delete(values, holes, axis=0) for values in (triangle, pixel, weights))
+        nearness = (corners[triangle, :, 2] * weights).sum(axis=1)
+        depth = np.rint((4 * SIDE * _SAMPLES - nearness) * 2**16).astype(np.int64)
+        np.minimum.at(buffer, pixel, depth << 32 | triangle)
+
+
+def _fragments(corners: Floats, chosen: Integers) -> Iterator[tuple[Integers, Integers]]:
+    """Pairs (K,) of triangle and sample: all samples with their centre in the triangle's bounding box."""
+    side = SIDE * _SAMPLES
+    flat = corners[chosen, :, :2]
+    first = np.clip(np.ceil(flat.min(axis=1) - 0.5), 0, side).astype(np.int64)
+    last = np.clip(np.floor(flat.max(axis=1) - 0.5), -1, side - 1).astype(np.int64)
+    extent = np.maximum(last - first + 1, 0)
+    count = extent.prod(axis=1)
+    covering = np.flatnonzero(count)
+    chosen, first, extent, count = chosen[covering], first[covering], extent[covering], count[covering]
+    end = np.cumsum(count)
+    cuts = np.searchsorted(end, np.arange(_FRAGMENTS, end[-1] if len(end) else 0, _FRAGMENTS))
+    for part in np.split(np.arange(len(chosen)), cuts):
+        number = np.repeat(part, count[part])
+        offset = np.arange(len(number)) - np.repeat(np.cumsum(count[part]) - count[part], count[part])
+        row, column = np.divmod(offset, extent[number, 0])
+        yield chosen[number], (first[number, 1] + row) * side + first[number, 0] + column
+
+
+def _centre(pixel: Integers) -> tuple[Floats, Floats]:
+    row, column = np.divmod(pixel, SIDE * _SAMPLES)
+    return column.astype(np.float32) + np.float32(0.5), row.astype(np.float32) + np.float32(0.5)
+
+
+def _weights(corners: Floats, x: Floats, y: Floats) -> Floats:
+    """Barycentric coordinates (K, 3) of points in their triangles (K, 3, 3); negative outside."""
+    (ax, bx, cx), (ay, by, cy) = corners[:, :, 0].T, corners[:, :, 1].T
+    area = (by - cy) * (ax - cx) + (cx - bx) * (ay - cy)
+    area = np.where(np.abs(area) < 1e-9, np.float32(np.inf), area)  # a triangle seen edge-on: outside everywhere
+    first = ((by - cy) * (x - cx) + (cx - bx) * (y - cy)) / area
+    second = ((cy - ay) * (x - cx) + (ax - cx) * (y - cy)) / area
+    weights = np.stack([first, second, 1 - first - second], axis=1)
+    weights[np.isinf(area)] = -1
+    return np.asarray(weights, np.float32)
+
+
+def _texels(mesh: Mesh, surfaces: Sequence[_Surface], triangle: Integers, weights: Floats) -> Floats:
+    """Colour and opacity (K, 4) of the surface at each fragment; textures repeat, and their v runs upwards."""
+    uv = (mesh.uv[triangle] * weights[..., None]).sum(axis=1)
+    material = mesh.material[triangle]
+    result = np.empty((len(triangle), 4), np.float32)
+    for number in np.unique(material):
+        mine = np.flatnonzero(material == number)
+        texels = surfaces[number].texels
+        height, width = texels.shape[:2]
+        column = np.floor(uv[mine, 0] * width).astype(np.int64) % width
+        row = np.floor((1 - uv[mine, 1]) * height).astype(np.int64) % height
+        result[mine] = texels[row, column]
+    return result
