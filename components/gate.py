@@ -9,6 +9,7 @@ from goodsight.settings import IMAGE
 def gate_component(
     evaluation: dsl.Input[dsl.Artifact],
     champion_evaluation: dsl.Input[dsl.Artifact],
+    policy: str,
     code: str,
     verdict: dsl.Output[dsl.Artifact],
 ) -> str:
@@ -18,5 +19,5 @@ def gate_component(
     from components.steps import gate as room
 
     with shell.step("gate", verdict=verdict):
-        result = room.gate(Path(evaluation.path), Path(champion_evaluation.path), Path(verdict.path))
+        result = room.gate(Path(evaluation.path), Path(champion_evaluation.path), policy, Path(verdict.path))
     return result

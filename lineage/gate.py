@@ -54,13 +54,22 @@ class Policy(BaseModel):
     def load(cls, path: Path = POLICY) -> Policy:
         """The policy in a YAML file. Raises `InputError` naming the key that is wrong."""
         try:
-            return cls.model_validate(yaml.safe_load(path.read_text()))
-        except (OSError, yaml.YAMLError) as error:
+            text = path.read_text()
+        except OSError as error:
             raise InputError(f"The gate's policy {path} cannot be read: {error}", "Give a YAML file.") from error
+        return cls.parse(text, str(path))
+
+    @classmethod
+    def parse(cls, text: str, name: str = "given") -> Policy:
+        """The policy in YAML `text`, called `name` in errors. Raises `InputError` naming the key that is wrong."""
+        try:
+            return cls.model_validate(yaml.safe_load(text))
+        except yaml.YAMLError as error:
+            raise InputError(f"The gate's policy {name} cannot be read: {error}", "Give a YAML file.") from error
         except ValidationError as error:
             wrong = error.errors()[0]
             key = ".".join(map(str, wrong["loc"])) or "the whole file"
-            message = f"The gate's policy {path} is wrong at {key}: {wrong['msg']}"
+            message = f"The gate's policy {name} is wrong at {key}: {wrong['msg']}"
             raise InputError(message, f"Correct {key}.") from error
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from models.config import Recipe
 
-_TINY = Recipe(steps=6, batch=32, fused=8, learning_rate=1e-3, checkpoint_every=2)
+_TINY = Recipe(steps=40, batch=32, fused=8, learning_rate=1e-3, checkpoint_every=4)
 
 
 def _between(low: int, value: int, high: int) -> int:

@@ -65,6 +65,7 @@ def run(
     architecture: Annotated[str, typer.Option(help="Architecture to train.")] = "commercemm",
     size: Annotated[str, typer.Option(help="Size of the model: tiny or small.")] = "small",
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 17,
+    policy: Annotated[Path | None, typer.Option(help="YAML file of the gate's policy (default: lineage/policy.yaml).")] = None,
     home: Home = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no closing table.")] = False,
     as_json: Json = False,
@@ -79,7 +80,7 @@ def run(
     _home(home)
     folder = catalogue or _sample()
     name = folder.resolve().name
-    result = run_pipeline(Wanted(folder, name, architecture, size, seed, quiet))
+    result = run_pipeline(Wanted(folder, name, architecture, size, seed, _policy(policy), quiet))
     if not quiet:
         closing_table(result)
     if as_json:
@@ -89,6 +90,16 @@ def run(
         raise _refused(f"The data was refused before training. {result['data_reason']}", f"See {docs}")
     if result["verdict"] != "promote":
         raise _refused("The gate rejected the candidate; what serves now goes on serving.", f"See {result['paths']['verdict']}")
+
+
+def _policy(path: Path | None) -> str:
+    """The text of a policy file, checked before anything runs; empty for the default."""
+    from lineage.gate import Policy
+
+    if path is None:
+        return ""
+    Policy.load(path)
+    return path.read_text()
 
 
 def _sample() -> Path:

@@ -30,6 +30,7 @@ class Wanted:
     architecture: str = "commercemm"
     size: str = "small"
     seed: int = 17
+    policy: str = ""  # YAML text; empty: the policy of this release
     quiet: bool = False
 
 
@@ -85,6 +86,7 @@ def _arguments(wanted: Wanted, revision: str, root: Path) -> dict[str, Any]:
         "size": wanted.size,
         "seed": wanted.seed,
         "max_quarantined": settings().max_quarantined,
+        "policy": wanted.policy,
     }
     serving = champion() if (root / "mlflow.db").exists() or settings().tracking_uri else None
     version = serving["version"] if serving else ""

@@ -36,9 +36,13 @@ def retrain(
     seed: int = 17,
     champion: str = "",
     max_quarantined: float = 0.2,
+    policy: str = "",
     run_id: str = "",
 ) -> None:
-    """`revision` is a version of the catalogue, `champion` the registered version to compare with (empty: none serves)."""
+    """`revision` is a version of the catalogue, `champion` the registered version to compare with (empty: none serves),
+
+    `policy` the YAML text of the gate's policy (empty: the one of this release).
+    """
     exit_task = finish_component(run_id=run_id, revision=revision)
     exit_task.set_caching_options(False)
     with dsl.ExitHandler(exit_task, name="run"):
@@ -72,6 +76,7 @@ def retrain(
             judged = gate_component(
                 evaluation=measured.outputs["evaluation"],
                 champion_evaluation=measured.outputs["champion_evaluation"],
+                policy=policy,
                 code=CODE["gate"],
             )
             with dsl.If(judged.outputs["Output"] == "promote", name="promoted"):

@@ -5,8 +5,9 @@ A model that has seen one of two near-identical icons in training knows the othe
 
 from __future__ import annotations
 
-import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from hashlib import sha256
 from itertools import combinations
 
 import numpy as np
@@ -21,7 +22,7 @@ _SHARES = ((0.7, "train"), (0.8, "val"), (1.0, "test"))
 def fingerprint(picture: Image.Image) -> NDArray[np.float32]:
     """A tiny copy of a picture as ink on white paper, flattened."""
     small = picture.convert("RGB").resize((_SIDE, _SIDE), Image.Resampling.BOX)
-    return 1 - np.asarray(small, np.float32).ravel() / 255
+    return np.subtract(1, np.asarray(small, np.float32).ravel() / 255, dtype=np.float32)
 
 
 def leak_groups(ids: Sequence[str], titles: Sequence[str], pictures: Iterable[Image.Image]) -> list[str]:
@@ -57,7 +58,11 @@ def _alike(prints: Sequence[NDArray[np.float32]]) -> list[tuple[int, int]]:
     ]
 
 
-def split_of(group: str) -> str:
-    """70 % train, 10 % val, 20 % test of the groups, drawn by the group's name alone."""
-    draw = int.from_bytes(hashlib.sha256(group.encode()).digest()[:8], "big") / 2**64
-    return next(split for share, split in _SHARES if draw < share)
+def splits(groups: Sequence[str]) -> list[str]:
+    """Each product's split: whole groups, in the order of their names' hashes, fill train, then val, then test."""
+    split: dict[str, str] = {}
+    filled = 0
+    for group, count in sorted(Counter(groups).items(), key=lambda pair: sha256(pair[0].encode()).digest()):
+        split[group] = next(name for share, name in _SHARES if filled < share * len(groups))
+        filled += count
+    return [split[group] for group in groups]

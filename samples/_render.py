@@ -75,7 +75,7 @@ def _camera(angle: float) -> Floats:
     """Rows: to the right, up and towards the viewer, for a model turned by `angle`."""
     turn = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
     tilt = np.array([[1, 0, 0], [0, np.cos(_TILT), -np.sin(_TILT)], [0, np.sin(_TILT), np.cos(_TILT)]])
-    return (tilt @ turn).astype(np.float32)
+    return np.asarray(tilt @ turn, np.float32)
 
 
 def _surface(mesh: Mesh, number: int, scale: float) -> _Surface:
@@ -84,7 +84,7 @@ def _surface(mesh: Mesh, number: int, scale: float) -> _Surface:
         colour = np.clip(np.array([*material.colour, 1.0], np.float32), 0, 1)
         return _Surface(colour.reshape(1, 1, 4), material.opacity)
     texture = material.texture.convert("RGBA").reduce(_shrink(mesh, number, material.texture, scale))
-    return _Surface(np.asarray(texture, np.float32) / 255, material.opacity)
+    return _Surface(np.asarray(texture, np.float32) / np.float32(255), material.opacity)
 
 
 def _shrink(mesh: Mesh, number: int, texture: Image.Image, scale: float) -> int:
@@ -104,8 +104,8 @@ def _frame(mesh: Mesh, surfaces: Sequence[_Surface], camera: Floats) -> Floats:
     opacity = np.array([surface.opacity for surface in surfaces], np.float32)[mesh.material]
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     shade = _lambert(normals)
-    corners = corners * np.array([1, -1, 1], np.float32) + np.array([1, 1, 0], np.float32) * SIDE * _SAMPLES / 2
     side = SIDE * _SAMPLES
+    corners = corners * np.array([1, -1, 1], np.float32) + np.array([side / 2, side / 2, 0], np.float32)
     picture = np.ones((side * side, 3), np.float32)
     buffer = np.full(side * side, _NOTHING)
     for solid in (True, False):
@@ -114,7 +114,7 @@ def _frame(mesh: Mesh, surfaces: Sequence[_Surface], camera: Floats) -> Floats:
         _rasterise(layer, corners, chosen, mesh, surfaces)
         seen = np.flatnonzero(layer < buffer)
         triangle = layer[seen] & 0xFFFFFFFF
-        colour = _texels(mesh, surfaces, triangle, _weights(corners[triangle], *_centre(seen)))[:, :3]
+        colour = _texels(mesh, surfaces, triangle, _weights(_planes(corners[triangle]), *_centre(seen)))[:, :3]
         alpha = opacity[triangle, None] if not solid else 1.0
         picture[seen] = alpha * colour * shade[triangle, None] + (1 - alpha) * picture[seen]
         buffer[seen] = layer[seen]
@@ -128,19 +128,22 @@ def _lambert(normals: Floats) -> Floats:
     return np.asarray(_AMBIENT + (1 - _AMBIENT) * np.clip(normals @ _LIGHT * facing, 0, 1), np.float32)
 
 
-def _rasterise(
-    buffer: Integers, corners: Floats, chosen: Integers, mesh: Mesh, surfaces: Sequence[_Surface]
-) -> None:
+def _rasterise(buffer: Integers, corners: Floats, chosen: Integers, mesh: Mesh, surfaces: Sequence[_Surface]) -> None:
     """Keep in `buffer` (S * S) the nearest triangle of every sample: its depth in the high bits, its number below."""
     cutout = np.array([surface.cutout for surface in surfaces])[mesh.material]
+    planes = _planes(corners)
     for triangle, pixel in _fragments(corners, chosen):
-        weights = _weights(corners[triangle], *_centre(pixel))
-        inside = np.flatnonzero((weights >= 0).all(axis=1))
-        triangle, pixel, weights = triangle[inside], pixel[inside], weights[inside]
+        weights = _weights(planes[triangle], *_centre(pixel))
+        inside = np.flatnonzero(weights.min(axis=0) >= 0)
+        triangle, pixel, weights = triangle[inside], pixel[inside], weights[:, inside]
         leafy = np.flatnonzero(cutout[triangle])
-        holes = leafy[_texels(mesh, surfaces, triangle[leafy], weights[leafy])[:, 3] < _CUTOUT]
-        triangle, pixel, weights = (np.delete(values, holes, axis=0) for values in (triangle, pixel, weights))
-        nearness = (corners[triangle, :, 2] * weights).sum(axis=1)
+        holes = leafy[_texels(mesh, surfaces, triangle[leafy], weights[:, leafy])[:, 3] < _CUTOUT]
+        triangle, pixel, weights = (
+            np.delete(triangle, holes),
+            np.delete(pixel, holes),
+            np.delete(weights, holes, axis=1),
+        )
+        nearness = np.einsum("ki,ik->k", corners[triangle, :, 2], weights)
         depth = np.rint((4 * SIDE * _SAMPLES - nearness) * 2**16).astype(np.int64)
         np.minimum.at(buffer, pixel, depth << 32 | triangle)
 
@@ -169,21 +172,27 @@ def _centre(pixel: Integers) -> tuple[Floats, Floats]:
     return column.astype(np.float32) + np.float32(0.5), row.astype(np.float32) + np.float32(0.5)
 
 
-def _weights(corners: Floats, x: Floats, y: Floats) -> Floats:
-    """Barycentric coordinates (K, 3) of points in their triangles (K, 3, 3); negative outside."""
+def _planes(corners: Floats) -> Floats:
+    """What `_weights` needs of each triangle (T, 6): its last corner, and the slopes of the first two weights."""
     (ax, bx, cx), (ay, by, cy) = corners[:, :, 0].T, corners[:, :, 1].T
     area = (by - cy) * (ax - cx) + (cx - bx) * (ay - cy)
-    area = np.where(np.abs(area) < 1e-9, np.float32(np.inf), area)  # a triangle seen edge-on: outside everywhere
-    first = ((by - cy) * (x - cx) + (cx - bx) * (y - cy)) / area
-    second = ((cy - ay) * (x - cx) + (ax - cx) * (y - cy)) / area
-    weights = np.stack([first, second, 1 - first - second], axis=1)
-    weights[np.isinf(area)] = -1
-    return np.asarray(weights, np.float32)
+    edge_on = np.abs(area) < 1e-9
+    slopes = np.stack([by - cy, cx - bx, cy - ay, ax - cx]) / np.where(edge_on, 1, area)
+    slopes[:, edge_on] = np.nan  # such a triangle has no inside: no comparison with NaN holds
+    return np.vstack([cx, cy, slopes]).T
+
+
+def _weights(planes: Floats, x: Floats, y: Floats) -> Floats:
+    """Barycentric coordinates (3, K) of points in their triangles, one of them negative outside."""
+    right, down = x - planes[:, 0], y - planes[:, 1]
+    first = planes[:, 2] * right + planes[:, 3] * down
+    second = planes[:, 4] * right + planes[:, 5] * down
+    return np.stack([first, second, 1 - first - second])
 
 
 def _texels(mesh: Mesh, surfaces: Sequence[_Surface], triangle: Integers, weights: Floats) -> Floats:
     """Colour and opacity (K, 4) of the surface at each fragment; textures repeat, and their v runs upwards."""
-    uv = (mesh.uv[triangle] * weights[..., None]).sum(axis=1)
+    uv = np.einsum("kij,ik->kj", mesh.uv[triangle], weights)
     material = mesh.material[triangle]
     result = np.empty((len(triangle), 4), np.float32)
     for number in np.unique(material):

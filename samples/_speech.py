@@ -32,9 +32,7 @@ def speak(text: str, voice: str) -> bytes:
     wave = subprocess.run(command, input=text.encode(), capture_output=True, check=True).stdout
     samples, rate = soundfile.read(BytesIO(wave))
     file = BytesIO()
-    soundfile.write(
-        file, resample(samples, rate), RATE, format="OGG", subtype="OPUS", compression_level=_COMPRESSION
-    )
+    soundfile.write(file, resample(samples, rate), RATE, format="OGG", subtype="OPUS", compression_level=_COMPRESSION)
     return without_serial(file.getvalue())
 
 

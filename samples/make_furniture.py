@@ -3,7 +3,7 @@
 Run from the root of the repository (about ten minutes on one core; the same input gives the same bytes):
 
     sudo apt-get install --no-install-recommends sweethome3d-furniture espeak-ng
-    python samples/make_furniture.py samples/furniture
+    python -m samples.make_furniture samples/furniture
 
 The result is a catalogue folder of five modalities: an icon, a title, a table of attributes, a turntable film rendered
 from the item's 3D model, and its title spoken by a synthetic voice. LICENSES.md in it says what may be done with it.
@@ -23,12 +23,12 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from samples._groups import leak_groups, split_of
+from samples._groups import leak_groups, splits
 from samples._model import load_mesh
-from samples._papers import Record, categories, json_lines, licences, queries
 from samples._render import turntable
 from samples._speech import speak, voice_of
 from samples._sweethome import LIBRARIES, Item, read_libraries
+from samples._texts import Record, categories, json_lines, licences, queries
 
 FURNITURE = Path("/usr/share/sweethome3d/furniture")
 ICON_SIDE = 128
@@ -71,7 +71,7 @@ def make(out: Path, furniture_dir: Path) -> None:
             (staged / folder).mkdir(parents=True)
         for item in track(items, "Furniture", console=Console(stderr=True)):
             write_media(item, staged)
-        write_papers(products(items), staged)
+        write_texts(products(items), staged)
         if out.exists():
             out.rename(Path(workplace) / "old")
         staged.rename(out)
@@ -101,19 +101,19 @@ def products(items: Sequence[Item]) -> list[Record]:
     ids = [item.id for item in items]
     groups = leak_groups(ids, [item.title for item in items], [icon(item) for item in items])
     return [
-        item.record() | {"audio_voice": voice_of(item.id), "group": group, "split": split_of(group)}
-        for item, group in zip(items, groups, strict=True)
+        item.record() | {"audio_voice": voice_of(item.id), "group": group, "split": split}
+        for item, group, split in zip(items, groups, splits(groups), strict=True)
     ]
 
 
-def write_papers(rows: Sequence[Record], folder: Path) -> None:
-    papers = {
+def write_texts(rows: Sequence[Record], folder: Path) -> None:
+    texts = {
         "products.jsonl": json_lines(rows),
         "queries_text.jsonl": json_lines(queries(rows)),
         "categories.txt": categories(rows),
         "LICENSES.md": licences(rows),
     }
-    for name, text in papers.items():
+    for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
 
 

@@ -3,12 +3,15 @@
 from pathlib import Path
 
 
-def gate(evaluation: Path, champion_evaluation: Path, verdict: Path) -> str:
-    """Writes the verdict and returns its decision, `promote` or `reject`. An empty champion folder means a first run."""
+def gate(evaluation: Path, champion_evaluation: Path, policy: str, verdict: Path) -> str:
+    """Writes the verdict and returns its decision, `promote` or `reject`. An empty champion folder means a first run.
+
+    `policy` is the YAML text of the gate's policy; empty: the one of this release.
+    """
     from goodsight.files import write_json
     from lineage.gate import Policy, decide
 
     champion = champion_evaluation if (champion_evaluation / "metrics.json").is_file() else None
-    found = decide(evaluation, champion, Policy.load())
+    found = decide(evaluation, champion, Policy.parse(policy) if policy else Policy.load())
     write_json(verdict, found)
     return str(found["decision"])

@@ -1,0 +1,189 @@
+"""The whole platform as its users meet it: one run at size tiny on damaged real data, cached again, served, asked, killed, resumed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
+
+from samples import furniture
+from tests.pipelines.made import GOODSIGHT, LENIENT_POLICY, command, damage, last_json, some_furniture, surroundings, write_products
+
+pytestmark = pytest.mark.pipeline
+
+STEPS = ["snapshot", "validate", "features", "pretrain", "finetune categorize", "finetune retrieve", "evaluate", "gate", "register"]
+STEPS += ["index", "deploy"]
+
+
+def free_ports() -> dict[str, str]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(3)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        names = ("INFERENCE", "MANAGEMENT", "METRICS")
+        return {f"GOODSIGHT_{name}_PORT": str(one.getsockname()[1]) for name, one in zip(names, sockets, strict=True)}
+
+
+class World:
+    """One catalogue with seven bad rows, one home, and the result of the first run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.home, self.catalogue, self.policy = folder / "home", folder / "shop", folder / "policy.yaml"
+        self.policy.write_text(LENIENT_POLICY)
+        self.ports = free_ports()
+        self.records = some_furniture(self.catalogue, 120)
+        damage(self.catalogue, self.records)
+        self.result = self.run()
+
+    def arguments(self) -> list[str]:
+        return ["run", "--catalogue", str(self.catalogue), "--size", "tiny", "--policy", str(self.policy), "--json"]
+
+    def run(self) -> dict:
+        return last_json(command(*self.arguments(), home=self.home, **self.ports))
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World(tmp_path_factory.mktemp("world"))
+
+
+def test_the_run_goes_from_catalogue_to_served_version(world: World) -> None:
+    result = world.result
+    assert result["data_verdict"] == "passed"
+    assert result["verdict"] == "promote"
+    assert result["model_version"] == "1"
+    assert [step["name"] for step in result["steps"]] == STEPS
+    assert not any(step["cached"] for step in result["steps"])
+    assert 0 <= result["metrics"]["leaf_accuracy"] <= 1
+    assert {"query_to_product_map", "image_to_product_recall@10", "image_to_text_recall@1"} <= result["metrics"].keys()
+    assert result["baselines"]["query_to_product_recall@1_tfidf"] > 0
+    assert result["peak_rss_bytes"] > 2**27
+
+
+def test_seven_bad_rows_are_in_quarantine_with_readable_reasons(world: World) -> None:
+    rows = pq.read_table(world.result["paths"]["quarantine"]).to_pylist()
+    assert world.result["quarantined"] == len(rows) == 7
+    told = {row["id"] or "unreadable": " ".join(row["reasons"]) for row in rows}
+    expected = {
+        "bad-jpeg": "truncated",
+        world.records[0]["id"]: "line 1",
+        "bad-title": "title",
+        "bad-category": "Spacecraft",
+        "bad-size": "10000 x 10000",
+        "bad-price": "price",
+    }
+    for name, words in expected.items():
+        assert words in told[name], told
+    assert Path(world.result["paths"]["data_docs"]).is_file()
+
+
+def test_the_same_again_is_all_cache_hits_and_no_new_version(world: World) -> None:
+    again = world.run()
+    assert [step["name"] for step in again["steps"]] == STEPS
+    assert all(step["cached"] for step in again["steps"])
+    assert again["model_version"] == "1"
+    assert again["metrics"] == world.result["metrics"]
+
+
+def test_a_cached_output_that_was_altered_is_made_again(world: World) -> None:
+    plots = Path(world.result["paths"]["plots"])
+    (plots / "retrieval.png").write_bytes(b"not a picture")
+    again = world.run()
+    cached = {step["name"]: step["cached"] for step in again["steps"]}
+    assert not cached["evaluate"]
+    assert cached["pretrain"]
+    assert again["model_version"] == "1"
+
+
+@contextlib.contextmanager
+def served(world: World) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [*GOODSIGHT, "serve"], env=surroundings(world.home, **world.ports), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        assert first.startswith("Serving version 1"), first + process.stdout.read()
+        yield process
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=60) == 0
+
+
+def test_served_answers_have_titles_scores_and_the_version(world: World) -> None:
+    photo = str(furniture() / world.records[0]["images"][0])
+    with served(world):
+        found = last_json(command("search", "red sofa", "-k", "3", "--json", home=world.home, **world.ports))
+        named = last_json(command("categorize", photo, "--json", home=world.home, **world.ports))
+        shown = command("search", "red sofa", home=world.home, **world.ports)
+        refused = command("categorize", str(world.catalogue / "images" / "truncated.jpg"), home=world.home, **world.ports)
+    assert found["model_version"] == named["model_version"] == "1"
+    assert len(found["results"]) == 3 and all(row["title"] and row["score"] <= 1.001 for row in found["results"])
+    assert abs(sum(row["probability"] for row in named["results"]) - 1) < 0.5
+    assert "Model version 1" in shown.stdout
+    assert refused.returncode == 2 and "error:" in refused.stderr and "Traceback" not in refused.stderr
+    stopped = command("search", "red sofa", home=world.home, **world.ports)
+    assert stopped.returncode == 1 and "goodsight serve" in stopped.stderr
+
+
+def test_too_many_bad_rows_stop_the_run_before_training(world: World, tmp_path: Path) -> None:
+    records = some_furniture(tmp_path / "bad", 60)
+    for record in records[: int(len(records) * 0.6)]:
+        record["title"] = ""
+    write_products(tmp_path / "bad", records)
+    done = command("run", "--catalogue", str(tmp_path / "bad"), "--size", "tiny", "--json", home=world.home, **world.ports)
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert done.returncode == 3
+    assert result["data_verdict"] == "failed" and result["model_version"] is None
+    assert [step["name"] for step in result["steps"]] == ["snapshot", "validate"]
+    assert "36 of 60" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_killed_run_goes_on_from_its_checkpoint_and_ends_the_same(world: World, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    process = subprocess.Popen(
+        [*GOODSIGHT, *world.arguments()], env=surroundings(home, **world.ports), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    _wait_for_checkpoint(home)
+    children = psutil.Process(process.pid).children(recursive=True)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert not [child for child in alive if "executor_main" in " ".join(child.cmdline())], "the killed run left a step behind"
+    resumed = last_json(command(*world.arguments(), home=home, **world.ports))
+    log = (home / "runs" / resumed["run_id"] / "run.log").read_text()
+    assert "going on from the checkpoint after step" in log
+    assert resumed["metrics"] == world.result["metrics"]
+    cached = {step["name"] for step in resumed["steps"] if step["cached"]}
+    assert {"snapshot", "validate", "features"} <= cached
+
+
+@retry(retry=retry_if_result(lambda found: not found), stop=stop_after_delay(300), wait=wait_fixed(0.02))
+def _wait_for_checkpoint(home: Path) -> bool:
+    return any((home / "checkpoints").glob("pretrain-*/step-*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "--catalogue", "no/such/folder"], "no/such/folder"),
+        (["run", "--architecture", "gpt"], "commercemm"),
+        (["run", "--size", "huge"], "tiny, small"),
+        (["catalogue", "show", "nothing-1"], "catalogue list"),
+        (["search", " "], "Give a text"),
+    ],
+)
+def test_bad_arguments_get_one_clear_sentence(arguments: list[str], words: str, tmp_path: Path) -> None:
+    done = command(*arguments, home=tmp_path)
+    assert done.returncode != 0
+    assert words in done.stderr and "Traceback" not in done.stderr

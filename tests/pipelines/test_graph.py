@@ -1,0 +1,72 @@
+"""The compiled pipeline: its graph, its images, its code digests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from goodsight.settings import IMAGE
+from pipelines.compile import compile_pipeline
+from pipelines.retrain import CODE
+
+DATA = ["features-component", "pretrain-component", "evaluate-component", "gate-component"]
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    path = compile_pipeline(tmp_path_factory.mktemp("compiled") / "pipeline.yaml")
+    return next(yaml.safe_load_all(path.read_text()))
+
+
+def tasks(dag: dict[str, Any]) -> dict[str, Any]:
+    return dag["dag"]["tasks"]
+
+
+def test_the_graph_is_the_way_of_the_data(spec: dict[str, Any]) -> None:
+    root = tasks(spec["root"])
+    assert root["finish-component"]["triggerPolicy"]["strategy"] == "ALL_UPSTREAM_TASKS_COMPLETED"
+    guarded = tasks(spec["components"]["comp-exit-handler-1"])
+    assert set(guarded) == {"snapshot-component", "validate-component", "condition-2"}
+    assert guarded["validate-component"]["dependentTasks"] == ["snapshot-component"]
+    assert "'passed'" in guarded["condition-2"]["triggerPolicy"]["condition"]
+    passed = tasks(spec["components"]["comp-condition-2"])
+    assert set(DATA) < set(passed)
+    assert passed["pretrain-component"]["dependentTasks"] == ["features-component"]
+    assert set(passed["gate-component"]["dependentTasks"]) == {"evaluate-component"}
+    promoted = [dag for name, dag in spec["components"].items() if "register-component" in dag.get("dag", {}).get("tasks", {})]
+    assert set(tasks(promoted[0])) == {"register-component", "index-component", "deploy-component"}
+    assert set(tasks(promoted[0])["deploy-component"]["dependentTasks"]) == {"register-component", "index-component"}
+
+
+def test_fine_tuning_loops_over_the_tasks(spec: dict[str, Any]) -> None:
+    passed = tasks(spec["components"]["comp-condition-2"])
+    loops = [task for task in passed.values() if "parameterIterator" in task]
+    assert len(loops) == 1
+    assert loops[0]["parameterIterator"]["items"]["raw"] == '["categorize", "retrieve"]'
+
+
+def test_every_component_names_the_image(spec: dict[str, Any]) -> None:
+    executors = spec["deploymentSpec"]["executors"]
+    assert len(executors) == 11
+    assert {executor["container"]["image"] for executor in executors.values()} == {IMAGE}
+    assert not any("pip install" in " ".join(executor["container"]["command"]) for executor in executors.values())
+
+
+def test_every_step_carries_the_digest_of_its_code(spec: dict[str, Any]) -> None:
+    text = str(spec)
+    for name, digest in CODE.items():
+        assert digest in text, name
+    assert len(set(CODE.values())) == len(CODE)
+
+
+def test_training_asks_for_resources(spec: dict[str, Any]) -> None:
+    container = spec["deploymentSpec"]["executors"]["exec-pretrain-component"]["container"]
+    assert container["resources"]["resourceMemoryLimit"] == "16G"
+
+
+def test_compiling_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+    first, second = compile_pipeline(tmp_path / "a.yaml").read_bytes(), compile_pipeline(tmp_path / "b.yaml").read_bytes()
+    assert first == second
