@@ -24,8 +24,6 @@ GRADIENT_NORM = 1.0
 
 def precision() -> tuple[str, str]:
     """Lightning precision and the reason for it."""
-    if torch.cuda.is_available():
-        return "bf16-mixed", "a GPU with bf16"
     if torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return "bf16-mixed", "this CPU multiplies bf16 natively"
     return "32-true", "this CPU has no native bf16"
@@ -92,7 +90,7 @@ def train(model: nn.Module, updates: Updates, recipe: Recipe, checkpoints: Path,
     step: `{step, loss, <objective>...}`.
     """
     kind, reason = precision()
-    fabric = Fabric(accelerator="auto", devices=1, precision=kind)  # type: ignore[arg-type]
+    fabric = Fabric(accelerator="cpu", devices=1, precision=kind)  # type: ignore[arg-type]
     note(f"{what}: {recipe.steps} steps of {recipe.batch}, precision {kind} ({reason})")
     optimizer = _optimizer(model, recipe)
     start, history = load_checkpoint(checkpoints, model, optimizer)

@@ -27,6 +27,8 @@ class VerifiedCache(cache.LocalCache):
             return {"digest": value.metadata["digest"]}
         if isinstance(value, list):
             return [VerifiedCache._serialize_value_for_key(item) for item in value]
+        if isinstance(value, dict):
+            return {name: VerifiedCache._serialize_value_for_key(item) for name, item in value.items()}
         return cache.LocalCache._serialize_value_for_key(value)
 
     def compute_key(self, component_name: str, image: str, full_command: list[str], arguments: dict[str, Any], **more: Any) -> str:  # type: ignore[override]

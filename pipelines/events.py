@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +27,7 @@ from rich.text import Text
 from goodsight.progress import parse
 
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
+PLAIN_SECONDS = 15.0  # between two progress lines where no bar can be drawn
 
 
 class RateColumn(ProgressColumn):
@@ -51,12 +53,13 @@ class Listener:
     def __init__(self, log: Path, quiet: bool) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
         self.story = Story()
-        self.console = Console(file=sys.__stderr__, quiet=quiet, highlight=False)
+        self.console = Console(file=sys.__stderr__, quiet=quiet, highlight=False, soft_wrap=True)
         self._log = open(log, "a", encoding="utf-8")
         self._line = ""
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), RateColumn(), TimeElapsedColumn(), TimeRemainingColumn())
         self._bars = Progress(SpinnerColumn(), *columns, console=self.console, transient=True)
         self._rows: dict[str, Any] = {}
+        self._told = 0.0
 
     def __enter__(self) -> Listener:
         self._bars.start()
@@ -88,6 +91,9 @@ class Listener:
 
     def _on_progress(self, event: dict[str, Any]) -> None:
         name, total = event["what"], event["total"] or None
+        if not self.console.is_terminal and time.monotonic() - self._told >= PLAIN_SECONDS:
+            self._told = time.monotonic()
+            self.console.print(f"  {name}: {event['done']:,} of {event['total']:,} {event['unit']}", style="dim")
         if name not in self._rows:
             self._rows[name] = self._bars.add_task(f"  {name}", total=total, unit=event["unit"], completed=event["done"])
         self._bars.update(self._rows[name], completed=event["done"], total=total)

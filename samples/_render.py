@@ -110,11 +110,13 @@ def _frame(mesh: Mesh, surfaces: Sequence[_Surface], camera: Floats) -> Floats:
     buffer = np.full(side * side, _NOTHING)
     for solid in (True, False):
         chosen = np.flatnonzero((opacity >= 1) == solid)
+        if not len(chosen):
+            continue
         layer = np.full(side * side, _NOTHING)
         _rasterise(layer, corners, chosen, mesh, surfaces)
         seen = np.flatnonzero(layer < buffer)
         triangle = layer[seen] & 0xFFFFFFFF
-        colour = _texels(mesh, surfaces, triangle, _weights(_planes(corners[triangle]), *_centre(seen)))[:, :3]
+        colour = _texels(mesh, surfaces, triangle, _weights(corners[triangle], seen))[:, :3]
         alpha = opacity[triangle, None] if not solid else 1.0
         picture[seen] = alpha * colour * shade[triangle, None] + (1 - alpha) * picture[seen]
         buffer[seen] = layer[seen]
@@ -131,11 +133,7 @@ def _lambert(normals: Floats) -> Floats:
 def _rasterise(buffer: Integers, corners: Floats, chosen: Integers, mesh: Mesh, surfaces: Sequence[_Surface]) -> None:
     """Keep in `buffer` (S * S) the nearest triangle of every sample: its depth in the high bits, its number below."""
     cutout = np.array([surface.cutout for surface in surfaces])[mesh.material]
-    planes = _planes(corners)
-    for triangle, pixel in _fragments(corners, chosen):
-        weights = _weights(planes[triangle], *_centre(pixel))
-        inside = np.flatnonzero(weights.min(axis=0) >= 0)
-        triangle, pixel, weights = triangle[inside], pixel[inside], weights[:, inside]
+    for triangle, pixel, weights in _fragments(corners, chosen):
         leafy = np.flatnonzero(cutout[triangle])
         holes = leafy[_texels(mesh, surfaces, triangle[leafy], weights[:, leafy])[:, 3] < _CUTOUT]
         triangle, pixel, weights = (
@@ -148,45 +146,63 @@ def _rasterise(buffer: Integers, corners: Floats, chosen: Integers, mesh: Mesh, 
         np.minimum.at(buffer, pixel, depth << 32 | triangle)
 
 
-def _fragments(corners: Floats, chosen: Integers) -> Iterator[tuple[Integers, Integers]]:
-    """Pairs (K,) of triangle and sample: all samples with their centre in the triangle's bounding box."""
+def _fragments(corners: Floats, chosen: Integers) -> Iterator[tuple[Integers, Integers, Floats]]:
+    """Triangle (K,), sample (K,) and weights (3, K) wherever a sample's centre lies inside a triangle."""
     side = SIDE * _SAMPLES
-    flat = corners[chosen, :, :2]
-    first = np.clip(np.ceil(flat.min(axis=1) - 0.5), 0, side).astype(np.int64)
-    last = np.clip(np.floor(flat.max(axis=1) - 0.5), -1, side - 1).astype(np.int64)
-    extent = np.maximum(last - first + 1, 0)
-    count = extent.prod(axis=1)
-    covering = np.flatnonzero(count)
-    chosen, first, extent, count = chosen[covering], first[covering], extent[covering], count[covering]
-    end = np.cumsum(count)
+    planes = _planes(corners)
+    for triangle, row in _rows(corners, chosen[np.isfinite(planes[chosen, 2])]):
+        x, y, *slopes = planes[triangle].T
+        slope = np.stack([slopes[0], slopes[2], -slopes[0] - slopes[2]])  # of the three weights along the row
+        base = np.stack([slopes[1], slopes[3], -slopes[1] - slopes[3]]) * (row + np.float32(0.5) - y)
+        base[2] += 1
+        zero = -base / np.where(slope == 0, np.float32(-1e-12), slope)  # where each weight changes its sign
+        first = np.where(slope > 0, zero, -np.inf).max(axis=0) + x - 0.5
+        last = np.where(slope <= 0, zero, np.inf).min(axis=0) + x - 0.5
+        start = np.clip(np.ceil(first), 0, side).astype(np.int64)
+        count = np.maximum(np.clip(np.floor(last), -1, side - 1).astype(np.int64) - start + 1, 0)
+        span, offset = _expand(count)
+        column = start[span] + offset
+        right = column.astype(np.float32) + np.float32(0.5) - x[span]
+        yield triangle[span], row[span] * side + column, base[:, span] + slope[:, span] * right
+
+
+def _rows(corners: Floats, chosen: Integers) -> Iterator[tuple[Integers, Integers]]:
+    """Triangles and the rows of samples that they may cover, some at a time."""
+    side = SIDE * _SAMPLES
+    low, high = corners[chosen, :, :2].min(axis=1), corners[chosen, :, :2].max(axis=1)
+    first = np.clip(np.ceil(low - 0.5), 0, side).astype(np.int64)
+    extent = np.clip(np.floor(high - 0.5), -1, side - 1).astype(np.int64) - first + 1
+    covering = (extent > 0).all(axis=1)
+    chosen, first, extent = chosen[covering], first[covering, 1], extent[covering]
+    end = np.cumsum(extent.prod(axis=1))
     cuts = np.searchsorted(end, np.arange(_FRAGMENTS, end[-1] if len(end) else 0, _FRAGMENTS))
     for part in np.split(np.arange(len(chosen)), cuts):
-        number = np.repeat(part, count[part])
-        offset = np.arange(len(number)) - np.repeat(np.cumsum(count[part]) - count[part], count[part])
-        row, column = np.divmod(offset, extent[number, 0])
-        yield chosen[number], (first[number, 1] + row) * side + first[number, 0] + column
+        number, offset = _expand(extent[part, 1])
+        yield chosen[part][number], first[part][number] + offset
 
 
-def _centre(pixel: Integers) -> tuple[Floats, Floats]:
-    row, column = np.divmod(pixel, SIDE * _SAMPLES)
-    return column.astype(np.float32) + np.float32(0.5), row.astype(np.float32) + np.float32(0.5)
+def _expand(count: Integers) -> tuple[Integers, Integers]:
+    """Each index as often as its count says, and which time it is: [2, 1] gives [0, 0, 1] and [0, 1, 0]."""
+    number = np.repeat(np.arange(len(count)), count)
+    return number, np.arange(len(number)) - (np.cumsum(count) - count)[number]
 
 
 def _planes(corners: Floats) -> Floats:
-    """What `_weights` needs of each triangle (T, 6): its last corner, and the slopes of the first two weights."""
+    """What the weights of each triangle (T, 6) follow from: its last corner, and the slopes of the first two weights."""
     (ax, bx, cx), (ay, by, cy) = corners[:, :, 0].T, corners[:, :, 1].T
     area = (by - cy) * (ax - cx) + (cx - bx) * (ay - cy)
     edge_on = np.abs(area) < 1e-9
     slopes = np.stack([by - cy, cx - bx, cy - ay, ax - cx]) / np.where(edge_on, 1, area)
-    slopes[:, edge_on] = np.nan  # such a triangle has no inside: no comparison with NaN holds
+    slopes[:, edge_on] = np.nan
     return np.vstack([cx, cy, slopes]).T
 
 
-def _weights(planes: Floats, x: Floats, y: Floats) -> Floats:
-    """Barycentric coordinates (3, K) of points in their triangles, one of them negative outside."""
-    right, down = x - planes[:, 0], y - planes[:, 1]
-    first = planes[:, 2] * right + planes[:, 3] * down
-    second = planes[:, 4] * right + planes[:, 5] * down
+def _weights(corners: Floats, pixel: Integers) -> Floats:
+    """Barycentric coordinates (3, K) of samples in their triangles."""
+    row, column = np.divmod(pixel, SIDE * _SAMPLES)
+    x, y, *slopes = _planes(corners).T
+    right, down = column + np.float32(0.5) - x, row + np.float32(0.5) - y
+    first, second = slopes[0] * right + slopes[1] * down, slopes[2] * right + slopes[3] * down
     return np.stack([first, second, 1 - first - second])
 
 

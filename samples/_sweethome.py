@@ -121,9 +121,7 @@ class Item:
 
     def _attributes(self) -> dict[str, float | bool | str]:
         values = self.properties
-        attributes: dict[str, float | bool | str] = {
-            f"{side}_cm": float(values[side]) for side in ("width", "depth", "height")
-        }
+        attributes: dict[str, float | bool | str] = {f"{side}_cm": float(values[side]) for side in ("width", "depth", "height")}
         attributes["movable"] = values["movable"] == "true"
         attributes["door_or_window"] = values["doorOrWindow"] == "true"
         attributes["created"] = values["creationDate"]
@@ -143,8 +141,7 @@ def _read_library(path: Path, library: Library) -> list[Item]:
     archive = zipfile.ZipFile(path)
     items = numbered(parse_properties(archive.read("PluginFurnitureCatalog.properties")))
     translations = {
-        language: numbered(parse_properties(archive.read(f"PluginFurnitureCatalog_{language}.properties")))
-        for language in LANGUAGES
+        language: numbered(parse_properties(archive.read(f"PluginFurnitureCatalog_{language}.properties"))) for language in LANGUAGES
     }
     return [
         Item(library, archive, values, {language: items_[number]["name"] for language, items_ in translations.items()})

@@ -1,6 +1,6 @@
 """Makes the embedded sample `samples/furniture` from Debian's furniture libraries for Sweet Home 3D.
 
-Run from the root of the repository (about ten minutes on one core; the same input gives the same bytes):
+Run from the root of the repository (about fifteen minutes on one core; the same input gives the same bytes):
 
     sudo apt-get install --no-install-recommends sweethome3d-furniture espeak-ng
     python -m samples.make_furniture samples/furniture
@@ -33,7 +33,7 @@ from samples._texts import Record, categories, json_lines, licences, queries
 FURNITURE = Path("/usr/share/sweethome3d/furniture")
 ICON_SIDE = 128
 ICON_QUALITY = 88
-FILM_QUALITY = 80
+FILM_QUALITY = 55
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
-from typing import Any
-
-import httpx
+from typing import TYPE_CHECKING, Any
 
 from goodsight.errors import BusyError, GoodsightError, InputError
 from serving import running
-from serving.management import ANSWER_SECONDS, MODEL
-from serving.running import Running
+from serving.running import ANSWER_SECONDS, MODEL, Running
+
+if TYPE_CHECKING:
+    import httpx
 
 START = "Start it with: goodsight serve"
 
@@ -31,13 +31,15 @@ class Client:
     """Requests to one server, to its default version or to `version`."""
 
     def __init__(self, server: Running, version: str = "") -> None:
+        import httpx
+
         self.path = f"/predictions/{MODEL}/{version}" if version else f"/predictions/{MODEL}"
         headers = {"Authorization": f"Bearer {server.key('inference')}"}
         self.http = httpx.Client(base_url=server.url, headers=headers, timeout=ANSWER_SECONDS + 10, trust_env=False)
 
     @staticmethod
     def connect(home: Path) -> Client:
-        """A client of the server that `goodsight serve` keeps up for `home`. 
+        """A client of the server that `goodsight serve` keeps up for `home`.
 
         Raises `GoodsightError` when there is none and `BusyError` while it starts or stops.
         """
@@ -52,6 +54,8 @@ class Client:
 
     def predict(self, request: dict[str, Any]) -> dict[str, Any]:
         """The answer to one request. Raises `InputError` for a malformed one, `GoodsightError` when the server fails."""
+        import httpx
+
         try:
             response = self.http.post(self.path, json=request)
         except httpx.HTTPError as error:

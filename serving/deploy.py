@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -59,7 +59,7 @@ def _record(home: Path) -> Path:
     return home / "serving" / "current.json"
 
 
-def deploying(home: Path) -> Any:
+def deploying(home: Path) -> AbstractContextManager[None]:
     """The lock that a deployment, a rollback and the start of a server take. Raises `BusyError` when it is held."""
     return exclusive(home / "serving" / "deploy.lock", "A deployment")
 

@@ -7,12 +7,10 @@ from typing import Any
 import httpx
 
 from goodsight.errors import GoodsightError
-from serving.running import Running
+from serving.running import ANSWER_SECONDS, MODEL, Running
 
-MODEL = "goodsight"
 BATCH_SIZE = 8
 BATCH_DELAY_MS = 1  # a batch is what queued up while the worker was busy; waiting longer only delays a lone request
-ANSWER_SECONDS = 60  # a worker that takes longer over one batch is replaced
 LOAD_SECONDS = 180
 
 

@@ -1,7 +1,6 @@
 """One prediction request: what a caller may ask, checked before anything is decoded or computed.
 
-    {"task": "search", "text": "red sofa", "k": 5}
-    {"task": "categorize", "image": "<base64>"}
+Two examples: `{"task": "search", "text": "red sofa", "k": 5}` and `{"task": "categorize", "image": "<base64>"}`.
 """
 
 from __future__ import annotations

@@ -18,6 +18,8 @@ import psutil
 from goodsight.errors import BusyError, InputError
 from goodsight.files import read_json, write_json
 
+MODEL = "goodsight"  # its name in the server
+ANSWER_SECONDS = 60  # a worker that takes longer over one batch is replaced
 RECORD = "server.json"
 KEYS = "key_file.json"
 CLOCK_SECONDS = 2.0  # the creation time of one process may read this much apart after the clock was set

@@ -6,10 +6,12 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from goodsight.errors import InputError
-from serving.torchserve import Server
+
+if TYPE_CHECKING:
+    from serving.torchserve import Server
 
 
 def _interrupt(number: int, frame: Any) -> None:
@@ -35,7 +37,7 @@ def _start(home: Path) -> tuple[Server, str]:
         served = deploy.current(home)
         if served is None:
             raise InputError(f"Nothing is deployed in {home}.", "Train and deploy a model first: goodsight run")
-        server = Server.start(running.runtime(home), deploy.store(home), torchserve.Ports.configured())
+        server = torchserve.Server.start(running.runtime(home), deploy.store(home), torchserve.Ports.configured())
         try:
             Management(server.record).register(served.archive)
             server.ready()
@@ -62,4 +64,4 @@ def serve(home: Path, say: Callable[[str], None] = print) -> None:
             say("Stopping, once the last requests are answered.")
         finally:
             if server:
-                server.stop()
+                server.stop(say)

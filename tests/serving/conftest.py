@@ -144,7 +144,6 @@ def serve() -> Iterator[Callable[[Path], Served]]:
             "GOODSIGHT_INFERENCE_PORT": str(ports.inference),
             "GOODSIGHT_MANAGEMENT_PORT": str(ports.management),
             "GOODSIGHT_METRICS_PORT": str(ports.metrics),
-            "GOODSIGHT_THREADS": "1",
             "PYTHONUNBUFFERED": "1",
         }
         code = f"from pathlib import Path; from serving.serve import serve; serve(Path({str(home)!r}))"

@@ -30,9 +30,10 @@ def test_an_archive_answers_by_itself(made: Any, tmp_path: Path) -> None:
     assert [path.name for path in archive.parent.parent.iterdir()] == ["store"]
 
 
-def test_an_archive_is_replaced_by_its_next_build(made: Any, other: Any, tmp_path: Path) -> None:
-    build_archive(made.candidate, made.index, "1", tmp_path / "store")
-    archive = build_archive(other.candidate, other.index, "1", tmp_path / "store")
+def test_an_archive_is_replaced_by_its_next_build(made: Any, other: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    build_archive(made.candidate, made.index, "1", Path("store"))
+    archive = build_archive(other.candidate, other.index, "1", Path("store"))
     assert read_json(archive / "version.json")["candidate"] == other.digest
     assert [path.name for path in (tmp_path / "store").iterdir()] == ["goodsight-1"]
 

@@ -1,0 +1,100 @@
+"""What these tests are made of: a tiny model, and a small shop whose products can be told apart by words and by pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from models.commercemm import Batch, CommerceMM
+from models.config import ModelConfig, Recipe, model_config
+from models.dataset import Images, Pairs, ProductData, Texts
+from models.preprocess import Preprocess, preprocess_for
+from models.towers import pretrained_tokenizer
+
+PRODUCTS = 24
+CATEGORIES = ("Furniture > Seating > Chairs", "Furniture > Seating > Sofas", "Furniture > Tables", "Lamps")
+SPLITS = ("train", "train", "test", "catalogue", "train", "test", "val", "train")
+SHORT = Recipe(steps=6, batch=8, fused=4, learning_rate=1e-3, checkpoint_every=2)
+
+
+def config() -> ModelConfig:
+    return model_config("commercemm", "tiny")
+
+
+@lru_cache(maxsize=1)
+def preprocess() -> Preprocess:
+    return preprocess_for(config(), pretrained_tokenizer())
+
+
+def tiny_model(seed: int = 0, classes: int = 0) -> CommerceMM:
+    """A model in evaluation mode whose every trainable weight is random, also those that start at zero."""
+    torch.manual_seed(seed)
+    model = CommerceMM(config(), classes)
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if value.requires_grad and name != "log_scale":
+                value.add_(0.1 * torch.randn_like(value))
+    return model.eval()
+
+
+def texts(kind: Tensor, rng: torch.Generator) -> Texts:
+    """`(N, T)` texts of 3 to 9 tokens; those of one kind share most of their words."""
+    count, longest, width = len(kind), 9, config().width
+    words = torch.randint(2000, 20000, (int(kind.max()) + 1, longest), generator=rng)
+    vectors = torch.randn(int(kind.max()) + 1, longest, width, generator=rng)
+    ids, tokens = words[kind].clone(), vectors[kind] + 0.3 * torch.randn(count, longest, width, generator=rng)
+    ids[:, -1] = torch.randint(2000, 20000, (count,), generator=rng)
+    mask = torch.arange(longest)[None] < torch.randint(3, longest + 1, (count, 1), generator=rng)
+    return Texts(ids * mask, mask, (tokens * mask[..., None]).half())
+
+
+def images(kind: Tensor, rng: torch.Generator) -> Images:
+    """`(N, 4, 16)` image tokens; those of one kind look alike."""
+    looks = torch.randn(int(kind.max()) + 1, 4, 16, generator=rng)
+    return Images((looks[kind] + 0.3 * torch.randn(len(kind), 4, 16, generator=rng)).half(), torch.ones(len(kind), dtype=torch.bool))
+
+
+def shop(seed: int = 0, no_image: Collection[int] = (), no_text: Collection[int] = ()) -> ProductData:
+    """24 products in 4 categories, a text query and a view for each of them. Products 0 and 1 are one leak group."""
+    rng = torch.Generator().manual_seed(seed)
+    category = torch.arange(PRODUCTS) % len(CATEGORIES)
+    split = [SPLITS[row % len(SPLITS)] for row in range(PRODUCTS)]
+    asked = ["train" if name == "catalogue" else name for name in split]
+    pages, photos = texts(category, rng), images(category, rng)
+    photos.present[list(no_image)] = False
+    pages.mask[list(no_text)] = False
+    rows = torch.arange(PRODUCTS)
+    return ProductData(
+        product_ids=[f"p{row}" for row in range(PRODUCTS)],
+        titles=[f"Thing {row}" for row in range(PRODUCTS)],
+        categories=[CATEGORIES[row] for row in category.tolist()],
+        groups=torch.where(rows == 1, 0, rows),
+        split=split,
+        texts=pages,
+        images=photos,
+        query_ids=[f"q{row}" for row in range(PRODUCTS)],
+        query_texts=[f"thing {row}" for row in range(PRODUCTS)],
+        query_split=asked,
+        queries=texts(category, rng),
+        view_ids=[f"v{row}" for row in range(PRODUCTS)],
+        view_split=asked,
+        views=images(category, rng),
+        query_pairs=pairs([(row, row) for row in range(PRODUCTS)] + [(2, 5), (2, 3)]),
+        view_pairs=pairs([(row, row) for row in range(PRODUCTS)]),
+        documents=[f"thing {row} {CATEGORIES[row % 4]}" for row in range(PRODUCTS)],
+    )
+
+
+def pairs(known: list[tuple[int, int]]) -> Pairs:
+    """Relevant (query row, product row) pairs."""
+    query, product = torch.tensor(sorted(known)).T
+    return Pairs(query.contiguous(), product.contiguous())
+
+
+def without(batch: Batch, *names: str) -> Batch:
+    """The batch with no row having the named modalities (`image`, `text`)."""
+    masks = {"image": "image_tokens_mask", "text": "text_mask"}
+    return {**batch, **{masks[name]: torch.zeros_like(batch[masks[name]]) for name in names}}
