@@ -5,7 +5,7 @@ Only what a picture needs is kept: corners, texture coordinates, and per materia
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import PurePosixPath
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 Floats = NDArray[np.float32]
+Point = tuple[float, float]
 Read = Callable[[PurePosixPath], bytes]  # the bytes of a file beside the model; KeyError if there is none
 
 _GREY = (0.8, 0.8, 0.8)
@@ -107,12 +108,52 @@ def _texture(path: PurePosixPath, read: Read) -> Image.Image | None:
 
 
 def _add_face(faces: _Faces, tokens: Sequence[str], material: int) -> None:
-    """Cut a polygon into a fan of triangles around its first corner."""
     counts = len(faces.positions), len(faces.points)
     corners = [_corner(token, *counts) for token in tokens]
-    for second, third in zip(corners[1:], corners[2:], strict=False):
-        faces.corners += (corners[0], second, third)
+    for triangle in _triangles(faces, corners):
+        faces.corners += (corners[index] for index in triangle)
         faces.material.append(material)
+
+
+def _triangles(faces: _Faces, corners: Sequence[tuple[int, int]]) -> Iterable[tuple[int, int, int]]:
+    """Small polygons are taken for convex: a fan around the first corner."""
+    if len(corners) > 4:
+        return cut_polygon(_numbers([faces.positions[position] for position, _ in corners], 3))
+    return [(0, last - 1, last) for last in range(2, len(corners))]
+
+
+def cut_polygon(outline: Floats) -> list[tuple[int, int, int]]:
+    """Triangles of a polygon (N, 3) that may have notches: ears are clipped off until one triangle is left."""
+    flat = _flatten(outline)
+    left = list(range(len(flat)))
+    triangles = []
+    while len(left) > 3:
+        tip = next((index for index in (*range(1, len(left)), 0) if _is_ear(flat, left, index)), 1)
+        triangles.append((left[tip - 1], left[tip], left[(tip + 1) % len(left)]))
+        del left[tip]
+    return [*triangles, (left[0], left[1], left[2])]
+
+
+def _flatten(outline: Floats) -> list[Point]:
+    """The outline seen from the side to which it is widest open, counter-clockwise."""
+    normal = np.cross(outline, np.roll(outline, -1, axis=0)).sum(axis=0)
+    axis = int(np.abs(normal).argmax())
+    flat = np.delete(outline, axis, axis=1) * [1.0 if (normal[axis] > 0) == (axis != 1) else -1.0, 1.0]
+    return [(x, y) for x, y in flat.tolist()]
+
+
+def _is_ear(flat: Sequence[Point], left: Sequence[int], tip: int) -> bool:
+    """Whether the corner juts out and no other one lies in the triangle that it makes with its neighbours."""
+    a, b, c = (flat[left[index % len(left)]] for index in (tip - 1, tip, tip + 1))
+    if _turn(a, b, c) < 0:
+        return False
+    others = (flat[index] for index in left)
+    return not any(_turn(a, b, p) >= 0 and _turn(b, c, p) >= 0 and _turn(c, a, p) >= 0 for p in others if p not in (a, b, c))
+
+
+def _turn(a: Point, b: Point, c: Point) -> float:
+    """Positive if the way from a over b to c turns left."""
+    return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
 
 
 def _corner(token: str, positions: int, points: int) -> tuple[int, int]:

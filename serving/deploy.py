@@ -111,13 +111,6 @@ def _smoke(client: Client, probes: Sequence[Probe], wanted: Mapping[str, str]) -
             raise RefusedError(f"Smoke test {probe.name!r} failed: {'; '.join(faults).rstrip('.')}.")
 
 
-def _load(management: Management, version: str) -> None:
-    try:
-        management.register(archive_name(version))
-    except GoodsightError as error:
-        raise GoodsightError(f"It does not load: {torchserve.last_error(management.running.folder) or error}") from error
-
-
 def _try(server: Running, version: str, probes: Sequence[Probe], wanted: Mapping[str, str]) -> None:
     """Loads `version` beside what is served and probes it. On any failure it is taken out again and the old one serves on."""
     management = Management(server)
@@ -126,13 +119,13 @@ def _try(server: Running, version: str, probes: Sequence[Probe], wanted: Mapping
         management.unregister(version)
     try:
         if not serving:
-            _load(management, version)
+            management.register(archive_name(version))
         _smoke(Client(server, version), probes, wanted)
     except GoodsightError as error:
         if not serving and version in management.versions():
             management.unregister(version)
-        log = Path(server.folder) / torchserve.LOG
-        raise RefusedError(f"Version {version} was not deployed. {error}", f"The server's log: {log}") from error
+        log = f"The server's log: {server.folder}/{running.LOG}"
+        raise RefusedError(f"Version {version} was not deployed. {error.message}", log) from error
 
 
 def switch(server: Running, version: str) -> None:

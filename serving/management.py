@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 
 from goodsight.errors import GoodsightError
-from serving.running import ANSWER_SECONDS, MODEL, Running
+from serving.running import ANSWER_SECONDS, LOG, MODEL, Running
 
 BATCH_SIZE = 8
 BATCH_DELAY_MS = 1  # a batch is what queued up while the worker was busy; waiting longer only delays a lone request
@@ -59,7 +59,11 @@ class Management:
             "response_timeout": ANSWER_SECONDS,
             "startup_timeout": LOAD_SECONDS,
         }
-        self._call("POST", "/models", **parameters)
+        try:
+            self._call("POST", "/models", **parameters)
+        except GoodsightError as error:
+            cause = self.running.last_error() or error.message
+            raise GoodsightError(f"{archive} does not load: {cause}", f"The server's log: {self.running.folder}/{LOG}") from error
 
     def set_default(self, version: str) -> None:
         """Sends the requests that name no version to `version`, at once."""

@@ -7,6 +7,7 @@ owner or server is gone is stale; the next start removes it, and stops a server 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 from dataclasses import asdict, dataclass, replace
@@ -22,6 +23,7 @@ MODEL = "goodsight"  # its name in the server
 ANSWER_SECONDS = 60  # a worker that takes longer over one batch is replaced
 RECORD = "server.json"
 KEYS = "key_file.json"
+LOG = "torchserve.log"
 CLOCK_SECONDS = 2.0  # the creation time of one process may read this much apart after the clock was set
 PATIENCE_SECONDS = 15.0  # TorchServe takes 4 s to end by itself
 
@@ -67,6 +69,12 @@ class Running:
     def key(self, name: Literal["inference", "management"]) -> str:
         """The token for one of the two interfaces."""
         return read_json(Path(self.folder) / KEYS)[name]["key"]
+
+    def last_error(self) -> str:
+        """The last error that a worker told the log, for example why a model did not load; empty when there is none."""
+        log = (Path(self.folder) / LOG).read_text(errors="replace")
+        found = re.findall(r"MODEL_LOG - (?:[\w.]+\.)?(\w*(?:Error|Exception): .*)", log)
+        return found[-1] if found else ""
 
     def become(self, state: Literal["starting", "ready", "stopping"]) -> Running:
         """The record with a new state, on disk too."""

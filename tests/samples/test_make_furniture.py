@@ -14,7 +14,7 @@ from PIL import Image
 
 from samples import make_furniture
 from samples._groups import leak_groups, splits
-from samples._model import Mesh, load_mesh
+from samples._model import Mesh, cut_polygon, load_mesh
 from samples._render import FRAMES, SIDE, turntable
 from samples._speech import RATE, resample, voice_of, without_serial
 from samples._sweethome import numbered, parse_properties
@@ -80,13 +80,13 @@ def test_frames_of_a_lopsided_object_all_differ() -> None:
             assert (frames[first] != frames[second]).any()
 
 
-def test_the_last_frame_shows_the_front_and_the_third_the_right_side() -> None:
-    front, right = "f 2 6 8 4", "f 5 7 8 6"
-    for frame, side in ((-1, front), (2, "f 1 2 4 3"), (8, right)):
-        model = _box("glass").replace(f"{side}\n", "") + f"usemtl red\n{side}\n"
-        middle = _frames(_mesh(model.replace("usemtl glass", "usemtl none")))[frame][60, SIDE // 2]
-        assert middle[0] > 100
-        assert middle[1] == 0
+@pytest.mark.parametrize(("frame", "side"), [(11, "2 6 8 4"), (2, "1 2 4 3"), (5, "1 3 7 5"), (8, "5 7 8 6")])
+def test_the_table_turns_from_the_front_to_the_left_side_and_on(frame: int, side: str) -> None:
+    """One side of a grey cube is painted red; only the frame that faces it shows it below the middle."""
+    model = _box("grey").replace(f"f {side}\n", "") + f"usemtl red\nf {side}\n"
+    red = [bool(view[60, SIDE // 2, 1] == 0) for view in _frames(_mesh(model))]
+    assert red[frame]
+    assert not red[(frame + 6) % FRAMES]
 
 
 def test_glass_lets_the_background_through() -> None:
@@ -156,3 +156,12 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(tmp_path: 
     with pytest.raises(SystemExit, match="apt-get install sweethome3d-furniture"):
         make_furniture.main([str(tmp_path / "out"), "--furniture-dir", str(tmp_path)])
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("axes", [(0, 1, 2), (1, 0, 2), (2, 0, 1), (0, 2, 1), (1, 2, 0), (2, 1, 0)])
+def test_a_polygon_with_a_notch_is_cut_without_filling_the_notch(axes: tuple[int, int, int]) -> None:
+    outline = np.array([(0, 0, 7), (4, 0, 7), (4, 3, 7), (3, 3, 7), (3, 1, 7), (1, 1, 7), (1, 3, 7), (0, 3, 7)], np.float32)
+    triangles = outline[cut_polygon(outline[:, axes])]
+    edges = np.diff(triangles, axis=1)
+    assert len(triangles) == 6
+    assert np.linalg.norm(np.cross(edges[:, 0], edges[:, 1]), axis=1).sum() / 2 == pytest.approx(4 * 3 - 2 * 2)

@@ -1,0 +1,184 @@
+"""The architecture: three embeddings, whatever a row lacks, and the same answer whoever stands beside it in the batch."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from models.commercemm import CommerceMM
+from models.dataset import ProductData
+from models.pretrain import image_text_update, omni_losses, omni_update
+from models.sampling import PairSampler, generator
+from tests.models.made import PRODUCTS, preprocess, shop, tiny_model, without
+
+CLOSE = {"atol": 1e-5, "rtol": 0.0}
+
+
+@pytest.fixture(scope="module")
+def model() -> CommerceMM:
+    return tiny_model(classes=4)
+
+
+@pytest.fixture(scope="module")
+def data() -> ProductData:
+    """Product 3 has no image, product 6 no text, product 7 neither."""
+    return shop(no_image=(3, 7), no_text=(6, 7))
+
+
+@pytest.fixture(scope="module")
+def raw() -> dict[str, Tensor]:
+    """Three rows as serving gets them: both modalities, a text alone, an image alone."""
+    red, blue = Image.new("RGB", (50, 40), "red"), Image.new("RGB", (32, 32), "blue")
+    return preprocess().batch([red, None, blue], ["a red sofa", "blue chair with four legs", None])
+
+
+def rows(*numbers: int) -> Tensor:
+    return torch.tensor(numbers)
+
+
+@torch.inference_mode()
+def test_three_embeddings_of_every_row(model: CommerceMM, data: ProductData) -> None:
+    found = model.embeddings(data.products(torch.arange(PRODUCTS)))
+    for vectors, there in (
+        (found.image, found.has_image),
+        (found.text, found.has_text),
+        (found.multimodal, found.has_image & found.has_text),
+    ):
+        assert vectors.shape == (PRODUCTS, 32)
+        assert torch.allclose(vectors[there].norm(dim=-1), torch.ones(int(there.sum())), **CLOSE)
+    assert found.has_image.logical_not().nonzero().flatten().tolist() == [3, 7]
+    assert found.has_text.logical_not().nonzero().flatten().tolist() == [6, 7]
+
+
+@torch.inference_mode()
+def test_embed_is_what_the_row_has(model: CommerceMM, data: ProductData) -> None:
+    batch = data.products(rows(0, 2, 4))
+    parts, image, text = model.embeddings(batch), without(batch, "text"), without(batch, "image")
+    assert torch.equal(model.embed(batch), parts.multimodal)
+    assert torch.equal(model.embed(image), parts.image)
+    assert torch.equal(model.embed(text), parts.text)
+    assert not torch.allclose(parts.multimodal, parts.image, atol=0.01)
+    assert torch.equal(model.unimodal(image).best, parts.image)
+    assert torch.equal(model.unimodal(text).best, parts.text)
+
+
+@torch.inference_mode()
+def test_raw_tensors_of_serving(model: CommerceMM, raw: dict[str, Tensor]) -> None:
+    vectors, logits = model.embed(raw), model.classify(raw)
+    assert vectors.shape == (3, 32)
+    assert logits.shape == (3, 4)
+    assert torch.allclose(vectors.norm(dim=-1), torch.ones(3), **CLOSE)
+
+
+@torch.inference_mode()
+def test_several_views_of_one_product(model: CommerceMM) -> None:
+    views = torch.rand(2, 3, 3, 32, 32)
+    one = preprocess().batch([None, None], ["sofa", "chair"]) | {"image": views, "image_mask": torch.tensor([[True] * 3, [True, False, False]])}
+    first = one | {"image": views[:, :1], "image_mask": torch.tensor([[True], [True]])}
+    assert model.embed(one).shape == (2, 32)
+    assert torch.allclose(model.embed(one)[1], model.embed(first)[1], **CLOSE)  # the masked views are not seen
+    assert not torch.allclose(model.embed(one)[0], model.embed(first)[0], atol=1e-3)
+
+
+@torch.inference_mode()
+def test_padding_changes_nothing(model: CommerceMM, data: ProductData, raw: dict[str, Tensor]) -> None:
+    cached = data.products(rows(0, 2, 3))
+    cached_longer = {name: F.pad(value, (0, 0, 0, 5)) if name == "text_tokens" else value for name, value in cached.items()}
+    raw_longer = dict(raw)
+    for batch, longer in ((cached, cached_longer), (raw, raw_longer)):
+        longer |= {name: F.pad(batch[name], (0, 5)) for name in ("text_ids", "text_mask")}
+        assert torch.allclose(model.embed(longer), model.embed(batch), **CLOSE)
+        assert torch.allclose(model.classify(longer), model.classify(batch), **CLOSE)
+
+
+@torch.inference_mode()
+def test_a_row_answers_alone_as_among_others(model: CommerceMM, data: ProductData, raw: dict[str, Tensor]) -> None:
+    together = model.embed(data.products(torch.arange(PRODUCTS)))
+    alone = torch.cat([model.embed(data.products(rows(row))) for row in range(PRODUCTS)])
+    assert torch.allclose(together, alone, **CLOSE)
+    for row in range(3):
+        one = {name: value[row : row + 1] for name, value in raw.items()}
+        assert torch.allclose(model.embed(one), model.embed(raw)[row : row + 1], **CLOSE)
+        assert torch.allclose(model.classify(one), model.classify(raw)[row : row + 1], **CLOSE)
+
+
+@pytest.mark.parametrize("missing", [(), ("image",), ("text",), ("image", "text")])
+def test_a_missing_modality_is_never_nan(model: CommerceMM, data: ProductData, missing: tuple[str, ...]) -> None:
+    batch = without(data.products(rows(0, 1, 2)), *missing)
+    found = model.embeddings(batch)
+    logits = model.classify(batch)
+    for value in (found.image, found.text, found.multimodal, found.best, logits):
+        assert value.isfinite().all()
+    gradients = torch.autograd.grad(found.best.sum() + logits.sum(), list(model.layers.parameters()))
+    assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+@torch.inference_mode()
+def test_classes_see_no_trace_of_a_modality_that_is_masked(model: CommerceMM, data: ProductData) -> None:
+    batch = without(data.products(rows(0, 1)), "image")
+    other = batch | {"image_tokens": torch.rand_like(batch["image_tokens"])}
+    assert torch.equal(model.classify(batch), model.classify(other))
+    assert torch.equal(model.embed(batch), model.embed(other))
+
+
+def test_a_model_without_classes_says_so() -> None:
+    with pytest.raises(ValueError, match="fine-tune"):
+        tiny_model().classify(shop().products(rows(0)))
+
+
+def test_gradients_reach_every_weight_and_never_the_towers() -> None:
+    model, data = tiny_model(classes=4), shop()
+    pairs = PairSampler(data)
+    updates = [image_text_update(model, data, data.rows("train"), 8, preprocess(), generator(1))]
+    updates += [omni_update(model, data, pairs.draw(source, 8, 0, 1)) for source in pairs.sources]
+    logits = model.classify(data.products(rows(0, 1, 2, 3)))
+    updates.append({"category": F.cross_entropy(logits, rows(0, 1, 2, 3))})
+    torch.stack([loss for update in updates for loss in update.values()]).sum().backward()
+    for name, value in model.named_parameters():
+        if name.startswith("towers."):
+            assert value.grad is None
+            assert not value.requires_grad
+        else:
+            assert value.grad is not None, name
+            # a constant added to all scores of a softmax changes nothing
+            assert value.grad.any() or name == "text_pool.bias", name
+
+
+def test_update_a_has_its_three_objectives() -> None:
+    model, data = tiny_model(), shop()
+    losses = image_text_update(model, data, data.rows("train"), 8, preprocess(), generator(2))
+    assert set(losses) == {"itc", "itm", "mlm"}
+    assert all(loss.isfinite() and loss > 0 for loss in losses.values())
+
+
+@pytest.mark.parametrize("source, left", [("query", "t"), ("view", "i"), ("post", "itm")])
+def test_omni_terms_of_each_source(source: str, left: str) -> None:
+    model, data = tiny_model(), shop()
+    losses = omni_update(model, data, PairSampler(data).draw(source, 8, 0, 1))
+    assert set(losses) == {f"{x}->{y}" for x in left for y in "itm"}
+    assert Counter(term[0] for term in losses) == dict.fromkeys(left, 3)
+
+
+def test_an_omni_term_is_of_the_rows_that_have_both_sides() -> None:
+    model, data = tiny_model(), shop(no_image=(2, 3))
+    scale, positives = model.scale, torch.eye(5, dtype=torch.bool)
+    left = model.unimodal(data.text_queries(rows(0, 1, 2, 3, 4)))
+    right = model.embeddings(data.products(rows(0, 1, 2, 3, 4)))
+    kept_left, kept_right = model.unimodal(data.text_queries(rows(0, 1, 4))), model.embeddings(data.products(rows(0, 1, 4)))
+    some = omni_losses(left, right, positives, scale)
+    only = omni_losses(kept_left, kept_right, positives[:3, :3], scale)
+    assert some["t->i"].item() == pytest.approx(only["t->i"].item(), abs=1e-5)
+    assert some["t->m"].item() == pytest.approx(only["t->m"].item(), abs=1e-5)
+    assert some["t->t"].item() != pytest.approx(only["t->t"].item(), abs=1e-3)
+
+
+def test_the_temperature_stays_within_bounds() -> None:
+    model = tiny_model()
+    for start, scale in ((-50.0, 2.0), (50.0, 100.0)):
+        model.log_scale.data.fill_(start)
+        assert model.scale.item() == pytest.approx(scale)

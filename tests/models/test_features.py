@@ -1,0 +1,237 @@
+"""The feature cache: the same embeddings as from raw pixels and words, computed once, and what becomes of queries and videos."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from catalogue.importer import import_catalogue
+from catalogue.media import decode_image
+from catalogue.snapshot import Snapshot
+from models.commercemm import CommerceMM
+from models.dataset import ProductData
+from models.features import VIDEO_VIEWS, FeatureCache, load_product_data
+from models.towers import Towers
+from tests.models.made import preprocess, tiny_model
+
+COLOURS = ("red", "green", "blue", "gold", "black", "white")
+HALF = {"atol": 2e-3, "rtol": 0.0}  # tower tokens are kept as float16
+
+
+def picture(colour: str, width: int = 48, height: int = 48) -> bytes:
+    image = Image.new("RGB", (width, height), colour)
+    image.paste("grey", (4, 8, 20, 40))
+    out = io.BytesIO()
+    image.save(out, "PNG")
+    return out.getvalue()
+
+
+def film(frames: int) -> bytes:
+    """A strip of square frames, each of another grey."""
+    strip = Image.new("RGB", (32 * frames, 32))
+    for frame in range(frames):
+        strip.paste((20 * frame,) * 3, (32 * frame, 0, 32 * frame + 32, 32))
+    out = io.BytesIO()
+    strip.save(out, "PNG")
+    return out.getvalue()
+
+
+def product(row: int) -> dict[str, Any]:
+    """Product 0 has three images, 1 a video of eight frames, 4 no image."""
+    images = {0: ["red.png", "green.png", "blue.png"], 4: []}.get(row, [f"{COLOURS[row]}.png"])
+    return {
+        "id": f"p{row}",
+        "title": f"{COLOURS[row]} sofa",
+        "description": "It has four legs" * (row % 2),
+        "category_path": ["Furniture", "Sofas"],
+        "attributes": {"colour": COLOURS[row], "seats": row},
+        "images": images,
+        "video": "film.png" if row == 1 else None,
+        "split": "test" if row in (2, 3) else "train",
+        "licence": "CC0",
+    }
+
+
+QUERIES = [
+    {"qid": "q0", "text": "red  Sofa", "relevant": ["p0"], "split": "train"},
+    {"qid": "q1", "text": "Gold sofa", "relevant": ["p3"], "split": "test"},
+    {"qid": "q2", "text": "RED sofa", "relevant": ["p0", "p2"], "split": "test"},
+    {"qid": "q3", "text": "black sofa", "relevant": ["p4"], "split": "val"},
+    {"qid": "q4", "text": "Black Sofa", "relevant": ["p5"], "split": "train"},
+]
+PHOTOS = [{"qid": "i0", "image": "gold.png", "relevant": ["p3"], "split": "test"}]
+
+
+def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def make_snapshot(folder: Path, queries: list[dict[str, Any]]) -> Path:
+    (folder / "shop").mkdir(parents=True)
+    for colour in COLOURS:
+        (folder / "shop" / f"{colour}.png").write_bytes(picture(colour))
+    (folder / "shop" / "film.png").write_bytes(film(8))
+    write_lines(folder / "shop" / "products.jsonl", [product(row) for row in range(6)])
+    write_lines(folder / "shop" / "queries_text.jsonl", [row for row in queries if "text" in row])
+    write_lines(folder / "shop" / "queries_image.jsonl", [row for row in queries if "image" in row])
+    import_catalogue(folder / "shop", folder / "snapshot")
+    return folder / "snapshot"
+
+
+def make_table(snapshot: Path, folder: Path, left_out: tuple[str, ...] = ()) -> Path:
+    """The training table of a snapshot by the contract, without the products `left_out`."""
+    opened = Snapshot.open(snapshot)
+    rows = [row for row in opened.products().to_pylist() if row["id"] not in left_out]
+    columns = ("title", "description", "attributes", "group", "split")
+    products = [{"product_id": row["id"], "category": " > ".join(row["category_path"])} | {name: row[name] for name in columns} for row in rows]
+    asked = opened.queries(["id", "kind", "text", "relevant", "split"]).to_pylist()
+    pairs = [
+        {"query_id": row["id"], "kind": row["kind"], "text": row["text"], "product_id": id, "split": row["split"]}
+        for row in asked
+        for id in row["relevant"]
+        if id not in left_out
+    ]
+    names = ("query_id", "kind", "text", "product_id", "split")
+    folder.mkdir()
+    pq.write_table(pa.Table.from_pylist(products), folder / "products.parquet")
+    pq.write_table(pa.Table.from_pylist(pairs, schema=pa.schema([(name, pa.string()) for name in names])), folder / "pairs.parquet")
+    return folder
+
+
+class CountingTowers(Towers):
+    """Towers that count the rows they see."""
+
+    seen = 0
+
+    def image_tokens(self, pixels: Tensor) -> Tensor:
+        self.seen += len(pixels)
+        return super().image_tokens(pixels)
+
+    def text_tokens(self, ids: Tensor, mask: Tensor) -> Tensor:
+        self.seen += len(ids)
+        return super().text_tokens(ids, mask)
+
+
+@pytest.fixture(scope="module")
+def model() -> CommerceMM:
+    return tiny_model(classes=3)
+
+
+@pytest.fixture(scope="module")
+def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_snapshot(tmp_path_factory.mktemp("shop"), QUERIES + PHOTOS)
+
+
+@pytest.fixture(scope="module")
+def table(snapshot: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_table(snapshot, tmp_path_factory.mktemp("table") / "table")
+
+
+@pytest.fixture(scope="module")
+def data(model: CommerceMM, snapshot: Path, table: Path, tmp_path_factory: pytest.TempPathFactory) -> ProductData:
+    return load_product_data(snapshot, table, FeatureCache(tmp_path_factory.mktemp("cache"), model.towers, preprocess()))
+
+
+@torch.inference_mode()
+def test_cached_and_raw_embeddings_agree(model: CommerceMM, snapshot: Path, data: ProductData) -> None:
+    rows = Snapshot.open(snapshot).products().to_pylist()
+    photos = [decode_image(row["images"][0]) if row["images"] else None for row in rows]
+    words = [preprocess().product_text(row["title"], row["description"]) for row in rows]
+    raw, cached = preprocess().batch(photos, words), data.products(torch.arange(6))
+    assert data.product_ids == [row["id"] for row in rows]
+    assert torch.allclose(model.embed(cached), model.embed(raw), **HALF)
+    assert torch.allclose(model.classify(cached), model.classify(raw), **HALF)
+    assert data.images.present.tolist() == [True, True, True, True, False, True]
+
+
+@torch.inference_mode()
+def test_cached_and_raw_queries_agree(model: CommerceMM, data: ProductData) -> None:
+    asked = preprocess().batch([None] * 3, data.query_texts)
+    assert torch.allclose(model.embed(data.text_queries(torch.arange(3))), model.embed(asked), **HALF)
+    photo = preprocess().batch([decode_image(picture("gold"))], [None])
+    row = data.view_ids.index("i0")
+    assert torch.allclose(model.embed(data.view_queries(torch.tensor([row]))), model.embed(photo), **HALF)
+
+
+def test_equal_words_are_one_query_held_out_when_any_is(data: ProductData) -> None:
+    assert data.query_texts == ["red sofa", "gold sofa", "black sofa"]
+    assert data.query_ids == ["q0", "q1", "q3"]
+    assert data.query_split == ["test", "test", "val"]
+    known = set(zip(data.query_pairs.query.tolist(), data.query_pairs.product.tolist(), strict=True))
+    assert known == {(0, 0), (0, 2), (1, 3), (2, 4), (2, 5)}
+
+
+@torch.inference_mode()
+def test_further_images_and_video_frames_are_views_of_their_product(model: CommerceMM, data: ProductData) -> None:
+    frames = [f"p1#frame-{index}" for index in range(VIDEO_VIEWS)]
+    assert data.view_ids == ["p0#image-1", "p0#image-2", *frames, "i0"]
+    assert data.view_split == ["train"] * 6 + ["test"]
+    assert data.view_pairs.product.tolist() == [0, 0, 1, 1, 1, 1, 3]
+    # frames 0, 2, 4 and 6 of eight
+    shades = [Image.new("RGB", (32, 32), (20 * frame,) * 3) for frame in (0, 2, 4, 6)]
+    raw = preprocess().batch(shades, [None] * 4)
+    assert torch.allclose(model.embed(data.view_queries(torch.arange(2, 6))), model.embed(raw), **HALF)
+
+
+def test_the_words_of_a_document_have_its_attributes(data: ProductData) -> None:
+    assert data.documents[1] == "green sofa It has four legs green 1"
+
+
+def test_features_are_computed_once(snapshot: Path, table: Path, tmp_path: Path, model: CommerceMM) -> None:
+    towers = CountingTowers(model.config)
+    first = load_product_data(snapshot, table, FeatureCache(tmp_path, towers, preprocess()))
+    assert towers.seen == 5 + 7 + 6 + 3  # images, views, pages, queries
+    towers.seen = 0
+    again = load_product_data(snapshot, table, FeatureCache(tmp_path, towers, preprocess()))
+    assert towers.seen == 0
+    assert torch.equal(again.images.tokens, first.images.tokens)
+    assert torch.equal(again.views.tokens, first.views.tokens)
+    assert torch.equal(again.texts.tokens, first.texts.tokens)
+
+
+def test_a_lost_file_is_computed_again_alone(snapshot: Path, table: Path, tmp_path: Path, model: CommerceMM) -> None:
+    towers = CountingTowers(model.config)
+    load_product_data(snapshot, table, FeatureCache(tmp_path, towers, preprocess()))
+    next(tmp_path.glob("query-texts-*")).unlink()
+    towers.seen = 0
+    load_product_data(snapshot, table, FeatureCache(tmp_path, towers, preprocess()))
+    assert towers.seen == 3
+
+
+def test_other_towers_share_nothing(snapshot: Path, table: Path, tmp_path: Path, model: CommerceMM) -> None:
+    towers = CountingTowers(model.config)
+    load_product_data(snapshot, table, FeatureCache(tmp_path, towers, preprocess()))
+    other = CountingTowers(model.config)
+    other.image.patches.weight.data.mul_(2)
+    load_product_data(snapshot, table, FeatureCache(tmp_path, other, preprocess()))
+    assert other.seen == towers.seen
+
+
+def test_a_product_outside_the_training_table_is_left_out_with_its_views(
+    snapshot: Path, tmp_path: Path, model: CommerceMM
+) -> None:
+    table = make_table(snapshot, tmp_path / "table", left_out=("p1",))
+    data = load_product_data(snapshot, table, FeatureCache(tmp_path / "cache", model.towers, preprocess()))
+    assert "p1" not in data.product_ids
+    assert data.view_pairs.product.tolist() == [0, 0, data.product_ids.index("p3")]
+    assert {data.view_split[row] for row, id in enumerate(data.view_ids) if id.startswith("p1#")} <= {"val", "catalogue"}
+
+
+def test_a_shop_without_queries(tmp_path: Path, model: CommerceMM) -> None:
+    snapshot = make_snapshot(tmp_path, [])
+    data = load_product_data(
+        snapshot, make_table(snapshot, tmp_path / "table"), FeatureCache(tmp_path / "cache", model.towers, preprocess())
+    )
+    assert len(data.query_texts) == len(data.queries) == len(data.query_pairs) == 0
+    assert len(data.view_ids) == 6
+    assert not any(math.isnan(value) for value in data.images.tokens.flatten().tolist())

@@ -1,0 +1,108 @@
+"""The one definition of pixels and words: golden values, and a digest that changes with everything it says."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import models.preprocess
+from models.preprocess import ImageSpec, Preprocess, TextSpec
+from models.towers import pretrained_tokenizer
+from tests.models.made import preprocess
+
+
+def test_pixels_by_hand() -> None:
+    # 2 x 2 pixels, no resize: (value / 255 - 0.498) / 0.502, channels first
+    image = Image.fromarray(np.array([[[255, 0, 128], [0, 0, 0]], [[51, 102, 153], [255, 255, 255]]], dtype=np.uint8))
+    pixels = Preprocess(ImageSpec(2), TextSpec(16), pretrained_tokenizer()).pixels(image)
+    expected = [
+        [[1.0, -0.99203], [-0.59363, 1.0]],
+        [[-0.99203, -0.99203], [-0.19522, 1.0]],
+        [[0.00788, -0.99203], [0.20319, 1.0]],
+    ]
+    assert pixels.dtype == torch.float32
+    assert pixels.numpy() == pytest.approx(np.array(expected), abs=1e-4)
+
+
+def test_a_made_image_has_the_golden_pixels() -> None:
+    ramp = np.arange(40 * 60 * 3, dtype=np.uint32).reshape(40, 60, 3) * 7919 % 251
+    pixels = preprocess().pixels(Image.fromarray(ramp.astype(np.uint8)))
+    assert pixels.shape == (3, 32, 32)
+    found = [pixels[0, 0, 0], pixels[1, 15, 15], pixels[2, 31, 31], pixels.mean(), pixels.std()]
+    assert [float(value) for value in found] == pytest.approx([GOLDEN], abs=1e-4)
+
+
+def test_the_whole_image_is_seen() -> None:
+    wide = Image.new("RGB", (90, 30), "white")
+    wide.paste("black", (0, 0, 45, 30))
+    pixels = preprocess().pixels(wide)[0]
+    assert pixels[:, 0].max() < -0.9  # squeezed to a square, not cropped
+    assert pixels[:, -1].min() > 0.9
+
+
+def test_tokens_of_words() -> None:
+    ids, mask = preprocess().tokens(["Red SOFA", ""])
+    assert preprocess().tokenizer.decode(ids[0].tolist(), skip_special_tokens=False) == "[CLS] red sofa [SEP]"
+    assert mask.tolist() == [[True] * 4, [False] * 4]
+    assert not ids[1].any()
+
+
+@pytest.mark.parametrize("empty", ["", "  ", "\n"])
+def test_an_empty_text_has_an_empty_mask(empty: str) -> None:
+    ids, mask = preprocess().tokens([empty])
+    assert ids.shape == (1, 1)
+    assert not mask.any()
+
+
+def test_a_long_text_is_cut() -> None:
+    ids, mask = preprocess().tokens(["word " * 100])
+    assert ids.shape == (1, 16)
+    assert mask.all()
+    assert ids[0, -1] == preprocess().tokenizer.token_to_id("[SEP]")
+
+
+def test_a_batch_says_what_is_there() -> None:
+    batch = preprocess().batch([Image.new("RGB", (8, 8), "white"), None], [None, "lamp"])
+    assert batch["image"].shape == (2, 1, 3, 32, 32)
+    assert batch["image_mask"].tolist() == [[True], [False]]
+    assert batch["text_mask"].any(dim=1).tolist() == [False, True]
+    assert not batch["image"][1].any()
+
+
+def test_product_text_is_title_and_start_of_the_description() -> None:
+    assert preprocess().product_text(" A chair ", "Made of oak") == "A chair. Made of oak"
+    assert preprocess().product_text("A chair", "") == "A chair"
+    assert preprocess().product_text("", "Made of oak") == "Made of oak"
+    assert len(preprocess().product_text("A", "x" * 1000)) == 403
+
+
+def test_it_comes_back_from_disk(tmp_path: Path) -> None:
+    preprocess().save(tmp_path)
+    loaded = Preprocess.load(tmp_path)
+    assert loaded.definition == preprocess().definition
+    assert loaded.digest == preprocess().digest == json.loads((tmp_path / "preprocess.json").read_text())["digest"]
+    assert (loaded.mask_id, loaded.special_ids) == (103, (0, 101, 102, 100))
+
+
+def test_the_digest_changes_with_every_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    image, text, tokenizer = ImageSpec(32), TextSpec(16), pretrained_tokenizer()
+    other_words = pretrained_tokenizer()
+    other_words.add_tokens(["goodsight"])
+    made = [
+        Preprocess(image, text, tokenizer).digest,
+        Preprocess(replace(image, size=64), text, tokenizer).digest,
+        Preprocess(replace(image, mean=(0.5, 0.5, 0.5)), text, tokenizer).digest,
+        Preprocess(replace(image, std=(0.5, 0.5, 0.5)), text, tokenizer).digest,
+        Preprocess(image, replace(text, length=17), tokenizer).digest,
+        Preprocess(image, replace(text, description_characters=10), tokenizer).digest,
+        Preprocess(image, text, other_words).digest,
+    ]
+    monkeypatch.setattr(models.preprocess, "CODE_VERSION", 99)
+    made.append(Preprocess(image, text, tokenizer).digest)
+    assert len(set(made)) == len(made)
