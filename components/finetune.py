@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from goodsight.settings import IMAGE
+from goodsight.settings import settings
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@dsl.component(base_image=settings().image, install_kfp_package=False)
 def finetune_component(  # type: ignore[no-untyped-def]
     task: str,
     pretrained: dsl.Input[dsl.Model],

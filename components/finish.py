@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from goodsight.settings import IMAGE
+from goodsight.settings import settings
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@dsl.component(base_image=settings().image, install_kfp_package=False)
 def finish_component(status: dsl.PipelineTaskFinalStatus, run_id: str, revision: str):  # type: ignore[no-untyped-def]
     from components import shell
     from components.steps import finish as room

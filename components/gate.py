@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from goodsight.settings import IMAGE
+from goodsight.settings import settings
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@dsl.component(base_image=settings().image, install_kfp_package=False)
 def gate_component(
     evaluation: dsl.Input[dsl.Artifact],
     champion_evaluation: dsl.Input[dsl.Artifact],

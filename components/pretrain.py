@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from goodsight.settings import IMAGE
+from goodsight.settings import settings
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@dsl.component(base_image=settings().image, install_kfp_package=False)
 def pretrain_component(  # type: ignore[no-untyped-def]
     snapshot: dsl.Input[dsl.Dataset],
     table: dsl.Input[dsl.Dataset],

@@ -2,10 +2,10 @@
 
 from kfp import dsl
 
-from goodsight.settings import IMAGE
+from goodsight.settings import settings
 
 
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
+@dsl.component(base_image=settings().image, install_kfp_package=False)
 def snapshot_component(revision: str, code: str, snapshot: dsl.Output[dsl.Dataset]):  # type: ignore[no-untyped-def]
     from pathlib import Path
 

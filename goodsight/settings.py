@@ -6,8 +6,10 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from goodsight.errors import InputError
 
 IMAGE = "ghcr.io/goodsight/python-steps:0.1.0"
 
@@ -45,8 +47,13 @@ class Settings(BaseSettings):
 
 @lru_cache(maxsize=1)
 def settings() -> Settings:
-    """The settings of this process, read once from the environment."""
-    return Settings()
+    """The settings of this process, read once from the environment. Raises `InputError` naming a variable with a wrong value."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        fault = error.errors()[0]
+        name = f"GOODSIGHT_{str(fault['loc'][0]).upper()}"
+        raise InputError(f"{name} is {fault['input']!r}: {fault['msg']}.", f"Set {name} to such a value, or unset it.") from error
 
 
 QUIET_LIBRARIES = {

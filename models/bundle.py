@@ -79,10 +79,13 @@ class Bundle:
 def verify(folder: Path) -> str:
     """The digest of the bundle in `folder`. Raises `IntegrityError` naming the first file that is not as it was written."""
     manifest = read_json(folder / MANIFEST)
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        raise IntegrityError(f"{folder / MANIFEST} is not the manifest of a bundle.", "Fetch the bundle again.")
     found = {name: digest for name, digest in sha256_files(folder).items() if name != MANIFEST}
     for name in sorted(manifest["files"].keys() | found.keys()):
         if manifest["files"].get(name) != found.get(name):
             raise IntegrityError(f"{folder / name} is not the file that the bundle was made with.", "Fetch the bundle again.")
-    if sha256_json(found) != manifest["digest"]:
-        raise IntegrityError(f"{folder / MANIFEST} does not match its own files.", "Fetch the bundle again.")
-    return str(manifest["digest"])
+    digest = sha256_json(found)
+    if digest != manifest.get("digest"):
+        raise IntegrityError(f"{folder / MANIFEST} is not the manifest of its own files.", "Fetch the bundle again.")
+    return digest

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from goodsight.digests import sha256_json
-from goodsight.errors import InputError
+from goodsight.errors import InputError, IntegrityError
 from goodsight.files import read_json, whole_folder, write_json
 from models.bundle import Bundle, verify
 from models.config import TASKS
@@ -35,5 +35,13 @@ def assemble(bundles: Iterable[Path], folder: Path) -> str:
 
 
 def load_candidate(folder: Path) -> dict[str, Bundle]:
-    """The verified bundles of a candidate by task."""
-    return {task: Bundle.load(folder / task) for task in TASKS}
+    """The verified bundles of a candidate by task. Raises `IntegrityError` when they are not those that its record names."""
+    bundles = {task: Bundle.load(folder / task) for task in TASKS}
+    record = read_json(folder / "candidate.json")
+    digests = {task: bundle.digest for task, bundle in bundles.items()}
+    for task, digest in digests.items():
+        if record["bundles"].get(task) != digest:
+            raise IntegrityError(f"{folder / task} is {digest[:12]}, not the bundle that candidate.json names.", "Fetch the candidate again.")
+    if record["digest"] != sha256_json(digests):
+        raise IntegrityError(f"{folder / 'candidate.json'} does not match its own bundles.", "Fetch the candidate again.")
+    return bundles

@@ -38,12 +38,6 @@ class Embeddings:
         parts = [(value[:size], value[size:]) for value in vars(self).values()]
         return Embeddings(*(part[0] for part in parts)), Embeddings(*(part[1] for part in parts))
 
-    @property
-    def best(self) -> Tensor:
-        """`(B, D)`: m where both modalities are present, else the one that is (papers.md 1.4: m is never fabricated)."""
-        one = torch.where(self.has_image[:, None], self.image, self.text)
-        return torch.where((self.has_image & self.has_text)[:, None], self.multimodal, one)
-
 
 class FusionLayer(nn.Module):
     """One pre-norm transformer layer over text and image tokens (merged attention)."""
@@ -92,6 +86,7 @@ class CommerceMM(nn.Module):
         self.word_bias = nn.Parameter(torch.zeros(self.towers.text.word_embeddings.shape[0]))
         self.class_head = nn.Linear(3 * width, classes) if classes else None
         self.log_scale = nn.Parameter(torch.tensor(1 / 0.07).log())
+        self.register_buffer("term_weights", torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]]))  # of (i, t, m): for images, texts
         self._start_small()
 
     def _start_small(self) -> None:
@@ -179,10 +174,10 @@ class CommerceMM(nn.Module):
         return Embeddings(image, text, multimodal, *presence(tokens))
 
     def unimodal(self, batch: Batch) -> Embeddings:
-        """i and t of rows that have only one modality; m is what the row has."""
+        """i and t of every row; m is left at zero, for rows that need no fusion."""
         tokens = self.encode(batch)
         image, text = self.image_embedding(tokens), self.text_embedding(tokens)
-        return Embeddings(image, text, image + text, *presence(tokens))
+        return Embeddings(image, text, torch.zeros_like(text), *presence(tokens))
 
     def first_token(self, tokens: Batch, image: Tensor, text: Tensor) -> Tensor:
         """`(B, D)`: the sum of the embeddings that are present."""
@@ -192,8 +187,19 @@ class CommerceMM(nn.Module):
     # The faces that serving sees
 
     def embed(self, batch: Batch) -> Tensor:
-        """`(B, D)`, L2-normalised, from whichever modalities a row has."""
-        return self.embeddings(batch).best
+        """`(B, 3 * D)`, L2-normalised, from whichever modalities a row has.
+
+        A row with both is [i, t, m] side by side. A row with one repeats it three times, each times its term's weight: so
+        the inner product with a page is the weighted sum of the paper's terms, say T->I, T->T and T->M (papers.md 1.4).
+        """
+        tokens = self.encode(batch)
+        has_image, has_text = presence(tokens)
+        both = has_image & has_text
+        found = self.embeddings(tokens) if bool(both.any()) else self.unimodal(tokens)
+        image, text = ((part[:, None] * weights[:, None]).flatten(1) for part, weights in zip((found.image, found.text), self.term_weights, strict=True))
+        page = torch.cat([found.image, found.text, found.multimodal], dim=1)
+        one = torch.where(has_image[:, None], image, text)
+        return F.normalize(torch.where(both[:, None], page, one), dim=1)
 
     def classify(self, batch: Batch) -> Tensor:
         """Logits `(B, K)` from i, t and the fused first token; a missing modality contributes zeros."""

@@ -116,3 +116,13 @@ class ProductData:
     def posts(self, views: Tensor, queries: Tensor) -> Batch:
         """A view with a query's words beside it, as a shopper's post of the product would have."""
         return {**self.queries.take(queries), **self.views.take(views)}
+
+
+def answers(pairs: Pairs, split: list[str], gallery: Tensor, wanted: str) -> dict[int, list[int]]:
+    """Query row -> gallery positions of its relevant products, for the queries of the split `wanted` that have any there."""
+    place = {row: index for index, row in enumerate(gallery.tolist())}
+    found: dict[int, list[int]] = {}
+    for query, product in zip(pairs.query.tolist(), pairs.product.tolist(), strict=True):
+        if split[query] == wanted and product in place:
+            found.setdefault(query, []).append(place[product])
+    return dict(sorted(found.items()))

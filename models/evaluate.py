@@ -20,7 +20,7 @@ from goodsight.files import write_json
 from models.baselines import most_frequent, tfidf_scores
 from models.bundle import Bundle
 from models.commercemm import Batch, CommerceMM
-from models.dataset import Pairs, ProductData
+from models.dataset import ProductData, answers
 from models.metrics import Items, categorization, macro_f1, means, retrieval
 
 EVALUATION_BATCH = 256
@@ -55,7 +55,7 @@ def in_batches(rows: Tensor, face: Callable[[Tensor], Tensor]) -> Tensor:
 
 
 def product_embeddings(model: CommerceMM, data: ProductData, rows: Tensor) -> Tensor:
-    """`(N, D)` best embeddings of product `rows`: what the index holds."""
+    """`(N, 3 * D)` embeddings of product `rows`: what the index holds."""
     return in_batches(rows, lambda part: model.embed(data.products(part)))
 
 
@@ -84,7 +84,7 @@ def _evaluate_categories(bundle: Bundle, data: ProductData, result: Evaluation) 
     ids = [data.product_ids[row] for row in rows.tolist()]
     _add(result, ids, categorization(true, guesses))
     result.metrics["macro_f1"] = macro_f1(true, guesses)
-    common = most_frequent([data.categories[row] for row in data.rows("train").tolist()], len(true))
+    common = most_frequent([data.categories[row] for row in data.rows("train", "catalogue").tolist()], len(true))
     figures = means(categorization(true, common)) | {"macro_f1": macro_f1(true, common)}
     result.baselines |= {f"{name}_most_frequent": value for name, value in figures.items()}
     result.categories = list(zip(ids, true, guesses, strict=True))
@@ -112,7 +112,7 @@ def _evaluate_queries(model: CommerceMM, data: ProductData, result: Evaluation) 
     if not len(gallery):
         return
     vectors = product_embeddings(model, data, gallery)
-    asked = answers(data.query_pairs, data.query_split, gallery)
+    asked = answers(data.query_pairs, data.query_split, gallery, "test")
     result.counts["text_queries"] = len(asked)
     if asked:
         scores = _scores(model, asked, data.text_queries, vectors)
@@ -120,7 +120,7 @@ def _evaluate_queries(model: CommerceMM, data: ProductData, result: Evaluation) 
         words = tfidf_scores([data.query_texts[row] for row in asked], [data.documents[row] for row in gallery.tolist()])
         figures = means(retrieval("query_to_product", words, list(asked.values())))
         result.baselines |= {f"{name}_tfidf": value for name, value in figures.items()}
-    seen = answers(data.view_pairs, data.view_split, gallery)
+    seen = answers(data.view_pairs, data.view_split, gallery, "test")
     result.counts["image_queries"] = len(seen)
     if seen:
         scores = _scores(model, seen, data.view_queries, vectors)
@@ -128,15 +128,5 @@ def _evaluate_queries(model: CommerceMM, data: ProductData, result: Evaluation) 
 
 
 def _scores(model: CommerceMM, rows: Iterable[int], batch: Callable[[Tensor], Batch], vectors: Tensor) -> np.ndarray:
-    queries = in_batches(torch.tensor(list(rows)), lambda part: model.unimodal(batch(part)).best)
+    queries = in_batches(torch.tensor(list(rows)), lambda part: model.embed(batch(part)))
     return (queries @ vectors.T).numpy()
-
-
-def answers(pairs: Pairs, split: list[str], gallery: Tensor) -> dict[int, list[int]]:
-    """Query row -> gallery positions of its relevant products, for the test queries that have any in the gallery."""
-    place = {row: index for index, row in enumerate(gallery.tolist())}
-    found: dict[int, list[int]] = {}
-    for query, product in zip(pairs.query.tolist(), pairs.product.tolist(), strict=True):
-        if split[query] == "test" and product in place:
-            found.setdefault(query, []).append(place[product])
-    return dict(sorted(found.items()))

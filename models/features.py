@@ -30,6 +30,7 @@ from models.towers import Towers
 
 TOWER_BATCH = 64
 VIDEO_VIEWS = 4  # frames of a product's video that serve as further views
+HELD_OUT = ("train", "val", "test")  # equal queries of several splits are one query of the last of these
 
 
 @dataclass
@@ -71,13 +72,13 @@ class FeatureCache:
         return load_file(path)["tokens"]
 
     def texts(self, kind: str, texts: Sequence[str]) -> Texts:
-        """Ids, mask and tokens of `texts`, padded to the preprocessing's longest text."""
+        """Ids, mask and tokens of `texts`, padded to the longest of them."""
         path = self._path(kind, sha256_json(list(texts)))
         if not path.is_file():
             ids, mask = self.preprocess.tokens(texts)
             tokens = torch.zeros(*ids.shape, self.towers.text.width, dtype=torch.float16)
             order = torch.argsort(mask.sum(dim=1), stable=True)
-            for rows in track(order.split(TOWER_BATCH), "text features", "batches"):
+            for rows in track(order.split(TOWER_BATCH) if len(order) else (), "text features", "batches"):
                 longest = max(int(mask[rows].sum(dim=1).max()), 1)
                 found = self.towers.text_tokens(ids[rows, :longest], mask[rows, :longest])
                 tokens[rows, :longest] = (found * mask[rows, :longest, None]).half()
@@ -96,6 +97,7 @@ def load_product_data(snapshot: Path, table: Path, cache: FeatureCache) -> Produ
     queries = _text_queries(pairs)
     query_row = {words: row for row, words in enumerate(queries)}
     view_row = {id: row for row, id in enumerate(media.view_ids)}
+    split_of = dict(zip(products["product_id"], products["split"], strict=True))
     groups: dict[str, int] = {}
     return ProductData(
         product_ids=products["product_id"],
@@ -110,7 +112,7 @@ def load_product_data(snapshot: Path, table: Path, cache: FeatureCache) -> Produ
         query_split=[split for _, split in queries.values()],
         queries=cache.texts("query-texts", list(queries)),
         view_ids=media.view_ids,
-        view_split=[products["split"][row_of[media.owner[id]]] if id in media.owner else media.split[id] for id in media.view_ids],
+        view_split=[media.split.get(id) or split_of.get(media.owner[id], "catalogue") for id in media.view_ids],
         views=media.views,
         query_pairs=_pairs(pairs, query_row, row_of),
         view_pairs=_view_pairs(media, pairs, view_row, row_of),
@@ -129,7 +131,7 @@ def _text_queries(pairs: dict[str, list[Any]]) -> dict[str, tuple[str, str]]:
     for id, kind, text, split in rows:
         if kind == "text":
             first, known = found.get(_words(text), (id, split))
-            found[_words(text)] = (first, "test" if "test" in (known, split) else known)
+            found[_words(text)] = (first, max(known, split, key=HELD_OUT.index))
     return found
 
 

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from goodsight.errors import InputError
+from goodsight.progress import note
 from models.bundle import Bundle
-from models.commercemm import Batch, CommerceMM, Embeddings
+from models.commercemm import Batch, CommerceMM
 from models.config import TASKS, Recipe, as_dict
-from models.dataset import ProductData
+from models.dataset import ProductData, answers
+from models.metrics import retrieval
 from models.objectives import same, symmetric_info_nce
-from models.pretrain import Losses, query_side, relevant
+from models.pretrain import Losses, omni_update
 from models.sampling import PairSampler, epoch_rows, generator
 from models.training import History, train
 
+FEWEST_QUERIES = 20  # on validation, to fit weights
+Weights = tuple[float, ...]  # of i, t, m
+WEIGHTS: list[Weights] = [weights for weights in product((1.0, 0.5, 0.0), repeat=3) if max(weights) == 1.0]
 ONE_MODALITY = 0.2  # share of rows that lose their image, and share that lose their text
 
 
@@ -71,29 +78,64 @@ def categorize(model: CommerceMM, data: ProductData, labels: list[str], recipe: 
 
 
 def retrieve(model: CommerceMM, data: ProductData, recipe: Recipe, checkpoints: Path) -> History:
-    """The contrastive terms that retrieval uses: image <-> text of a page, and query, view or post -> the page's best embedding."""
+    """The contrastive terms alone: image <-> text of a page, and query or view -> the page's i, t and m; then the terms' weights."""
     rows = data.rows("train", "catalogue")
     pages = rows[data.images.present[rows] & data.texts.mask[rows].any(dim=1)]
     pairs = PairSampler(data)
+    sources = [source for source in pairs.sources if source != "post"]
 
     def updates(step: int) -> Iterator[Losses]:
         drawn = pages[epoch_rows(len(pages), min(2 * recipe.batch, len(pages)), step, recipe.seed)]
-        losses = {"itc": contrast_page(model, data.products(drawn), data.groups[drawn])}
-        for source in pairs.sources:
-            if source != "post":
-                losses[source] = contrast_pairs(model, data, pairs.draw(source, recipe.batch, step, recipe.seed))
+        page = model.unimodal(data.products(drawn))
+        losses = {"itc": symmetric_info_nce(page.image, page.text, same(data.groups[drawn]), model.scale)}
+        for source in sources:
+            terms = omni_update(model, data, pairs.draw(source, recipe.batch, step, recipe.seed))
+            losses[source] = torch.stack(list(terms.values())).mean()
         yield losses
 
-    return train(model, updates, recipe, checkpoints, "fine-tuning retrieve")
+    history = train(model, updates, recipe, checkpoints, "fine-tuning retrieve")
+    fit_term_weights(model.eval(), data)
+    return history
 
 
-def contrast_page(model: CommerceMM, batch: Batch, groups: Tensor) -> Tensor:
-    page = model.unimodal(batch)
-    return symmetric_info_nce(page.image, page.text, same(groups), model.scale)
+@torch.inference_mode()
+def fit_term_weights(model: CommerceMM, data: ProductData) -> None:
+    """Sets how much X->I, X->T and X->M count in search, for images and for texts, by mean average precision on validation.
+
+    The gallery is the validation products and the catalogue ones. With too few validation queries the weights stay.
+    """
+    gallery = data.rows("val", "catalogue")
+    if not len(gallery):
+        return
+    page = [model.embeddings(data.products(part)) for part in gallery.split(256)]
+    terms = torch.stack([torch.cat([getattr(part, name) for part in page]) for name in ("image", "text", "multimodal")])
+    for row, pairs, split, batch, name in (
+        (0, data.view_pairs, data.view_split, data.view_queries, "image"),
+        (1, data.query_pairs, data.query_split, data.text_queries, "text"),
+    ):
+        asked = answers(pairs, split, gallery, "val")
+        if len(asked) < FEWEST_QUERIES:
+            continue
+        parts = torch.tensor(list(asked)).split(256)
+        queries = torch.cat([getattr(model.unimodal(batch(part)), name) for part in parts])
+        scores = queries @ terms.transpose(1, 2)  # (3, Q, N)
+        best = simplest_best(WEIGHTS, [_precisions(weights, scores, list(asked.values())) for weights in WEIGHTS])
+        model.term_weights[row] = torch.tensor(best)
+        note(f"{name} queries: weights of i, t, m are {best}, chosen on {len(asked)} validation queries")
 
 
-def contrast_pairs(model: CommerceMM, data: ProductData, drawn: dict[str, Tensor]) -> Tensor:
-    """Query or view -> product, on the embeddings that serving compares."""
-    left: Embeddings = model.unimodal(query_side(data, drawn))
-    right = model.embeddings(data.products(drawn["product"]))
-    return symmetric_info_nce(left.best, right.best, relevant(data, drawn), model.scale)
+def simplest_best(choices: list[Weights], values: list[np.ndarray]) -> Weights:
+    """Of the choices within one standard error (of the paired difference) of the best mean, the one with the fewest terms.
+
+    The one-standard-error rule (Breiman et al. 1984): few validation queries cannot tell near-equal weights apart.
+    """
+    best = values[int(np.argmax([value.mean() for value in values]))]
+    behind = [best - value for value in values]
+    near = [c for c, lag in zip(choices, behind, strict=True) if lag.mean() <= lag.std() / len(lag) ** 0.5]
+    return min(near, key=lambda weights: (sum(map(bool, weights)), -values[choices.index(weights)].mean()))
+
+
+def _precisions(weights: Weights, scores: Tensor, relevant: list[list[int]]) -> np.ndarray:
+    """Average precision of each query `(Q,)`."""
+    mixed = torch.einsum("w,wqn->qn", torch.tensor(weights), scores)
+    return retrieval("", mixed.numpy(), relevant)["_map"]

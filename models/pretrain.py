@@ -117,7 +117,7 @@ def _available(side: Embeddings) -> dict[str, tuple[Tensor, Tensor]]:
 
 
 def omni_update(model: CommerceMM, data: ProductData, drawn: dict[str, Tensor]) -> Losses:
-    """Update B on cross-pairs of one source: the mean of its retrieval terms, both sides fused in one call."""
+    """Update B on cross-pairs of one source: its retrieval terms, both sides fused in one call."""
     left, right = query_side(data, drawn), data.products(drawn["product"])
     if len(drawn) == 2:  # one modality on the left: nothing to fuse there
         sides = model.unimodal(left), model.embeddings(right)

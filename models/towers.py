@@ -112,6 +112,7 @@ class Towers(nn.Module):
         self.image_channels: int = self.image.channels  # type: ignore[assignment]
         self.image_grid = config.image_grid
         self.requires_grad_(False)
+        self.train(False)
 
     def load_pretrained(self) -> Towers:
         """Loads the published weights; `tiny` keeps its seeded random ones."""

@@ -66,8 +66,8 @@ def test_tests_install_the_dev_extra_which_runs_need_no_more(clone: Clone) -> No
 
 def test_a_changed_lock_is_installed(clone: Clone) -> None:
     clone.make("run")
-    with open(clone.folder / "requirements.lock", "a") as lock:
-        lock.write("zzz==1\n")
+    lock = clone.folder / "requirements.lock"
+    lock.write_text(lock.read_text() + "zzz==1\n")
     clone.make("run")
     assert clone.installs()
 

@@ -19,12 +19,12 @@ PROJECT = tomllib.loads((HOUSE / "pyproject.toml").read_text())["project"]
 LOCK = (HOUSE / "requirements.lock").read_text().splitlines()
 PINS = dict(line.split("==") for line in LOCK)
 FLOORS = (
-    {"goodsight"},
-    {"catalogue", "lineage"},
-    {"models", "feature_repo"},
-    {"serving", "monitoring"},
-    {"components"},
-    {"pipelines"},
+    ("goodsight",),
+    ("catalogue", "lineage"),
+    ("models", "feature_repo"),
+    ("serving", "monitoring"),
+    ("components",),
+    ("pipelines",),
 )
 ROOMS = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms if (HOUSE / room).is_dir()}
 HEAVY = ("torch", "kfp", "mlflow", "great_expectations", "feast", "dvc", "faiss", "pandas", "pyarrow", "transformers")

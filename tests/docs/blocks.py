@@ -58,15 +58,15 @@ def stand_in(folder: Path, home: Path | None = None) -> Path:
     for path in HOUSE.iterdir():
         if not path.name.startswith("."):
             (folder / path.name).symlink_to(path)
+    (folder / ".venv").symlink_to(sys.prefix)
     if home is not None:
         (folder / ".goodsight").symlink_to(home)
     return folder
 
 
 def run(block: Block, clone: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Runs a block in `clone` with the installed commands on the path; the first command that fails ends it."""
+    """Runs a block in `clone`, with its `.goodsight` as home; the first command that fails ends it."""
     surroundings = {name: value for name, value in os.environ.items() if name != "GOODSIGHT_HOME"}
-    surroundings["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{surroundings['PATH']}"
     command = ["bash", "-euo", "pipefail", "-c", block.commands]
     return subprocess.run(
         command, cwd=clone, env={**surroundings, **environment}, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False

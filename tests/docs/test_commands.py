@@ -29,7 +29,7 @@ def test_every_block_says_what_it_needs_in_a_word_that_a_test_knows() -> None:
     assert {str(block): block.needs for block in BLOCKS if block.needs not in NEEDS} == {}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(HOUSE).as_posix())
 def test_no_shell_block_hides_under_another_name(page: Path) -> None:
     fences = re.findall(r"^```(\S*)", page.read_text(), re.MULTILINE)
     assert not {"sh", "shell", "console", "zsh"} & set(fences)

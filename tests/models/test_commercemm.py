@@ -56,21 +56,38 @@ def test_three_embeddings_of_every_row(model: CommerceMM, data: ProductData) -> 
 
 
 @torch.inference_mode()
-def test_embed_is_what_the_row_has(model: CommerceMM, data: ProductData) -> None:
+def test_a_row_with_both_is_its_three_embeddings_side_by_side(model: CommerceMM, data: ProductData) -> None:
     batch = data.products(rows(0, 2, 4))
-    parts, image, text = model.embeddings(batch), without(batch, "text"), without(batch, "image")
-    assert torch.equal(model.embed(batch), parts.multimodal)
-    assert torch.equal(model.embed(image), parts.image)
-    assert torch.equal(model.embed(text), parts.text)
+    parts = model.embeddings(batch)
+    together = torch.cat([parts.image, parts.text, parts.multimodal], dim=1)
+    assert torch.allclose(model.embed(batch), F.normalize(together, dim=1), **CLOSE)
     assert not torch.allclose(parts.multimodal, parts.image, atol=0.01)
-    assert torch.equal(model.unimodal(image).best, parts.image)
-    assert torch.equal(model.unimodal(text).best, parts.text)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name, missing, row", [("image", "text", 0), ("text", "image", 1)])
+def test_a_row_with_one_modality_is_that_by_the_weights_of_its_terms(data: ProductData, name: str, missing: str, row: int) -> None:
+    model = tiny_model()
+    model.term_weights[row] = torch.tensor([1.0, 0.0, 0.5])
+    batch = without(data.products(rows(0, 2, 4)), missing)
+    part = getattr(model.embeddings(batch), name)
+    assert torch.allclose(model.embed(batch), F.normalize(torch.cat([part, 0 * part, part / 2], dim=1), dim=1), **CLOSE)
+    assert torch.equal(getattr(model.unimodal(batch), name), part)
+
+
+@torch.inference_mode()
+def test_a_score_is_the_weighted_sum_of_the_terms(model: CommerceMM, data: ProductData) -> None:
+    queries, pages = data.text_queries(rows(0, 1)), data.products(rows(0, 2, 4))
+    text, page, weights = model.unimodal(queries).text, model.embeddings(pages), model.term_weights[1]
+    terms = torch.stack([text @ part.T for part in (page.image, page.text, page.multimodal)])
+    expected = torch.einsum("w,wqn->qn", weights, terms) / weights.norm() / 3**0.5
+    assert torch.allclose(model.embed(queries) @ model.embed(pages).T, expected, **CLOSE)
 
 
 @torch.inference_mode()
 def test_raw_tensors_of_serving(model: CommerceMM, raw: dict[str, Tensor]) -> None:
     vectors, logits = model.embed(raw), model.classify(raw)
-    assert vectors.shape == (3, 32)
+    assert vectors.shape == (3, 3 * 32)
     assert logits.shape == (3, 4)
     assert torch.allclose(vectors.norm(dim=-1), torch.ones(3), **CLOSE)
 
@@ -80,7 +97,7 @@ def test_several_views_of_one_product(model: CommerceMM) -> None:
     views = torch.rand(2, 3, 3, 32, 32)
     one = preprocess().batch([None, None], ["sofa", "chair"]) | {"image": views, "image_mask": torch.tensor([[True] * 3, [True, False, False]])}
     first = one | {"image": views[:, :1], "image_mask": torch.tensor([[True], [True]])}
-    assert model.embed(one).shape == (2, 32)
+    assert model.embed(one).shape == (2, 3 * 32)
     assert torch.allclose(model.embed(one)[1], model.embed(first)[1], **CLOSE)  # the masked views are not seen
     assert not torch.allclose(model.embed(one)[0], model.embed(first)[0], atol=1e-3)
 
@@ -112,9 +129,11 @@ def test_a_missing_modality_is_never_nan(model: CommerceMM, data: ProductData, m
     batch = without(data.products(rows(0, 1, 2)), *missing)
     found = model.embeddings(batch)
     logits = model.classify(batch)
-    for value in (found.image, found.text, found.multimodal, found.best, logits):
+    vectors = model.embed(batch)
+    for value in (found.image, found.text, found.multimodal, vectors, logits):
         assert value.isfinite().all()
-    gradients = torch.autograd.grad(found.best.sum() + logits.sum(), list(model.layers.parameters()))
+    total = found.multimodal.sum() + vectors.sum() + logits.sum()
+    gradients = torch.autograd.grad(total, list(model.layers.parameters()))
     assert all(gradient.isfinite().all() for gradient in gradients)
 
 

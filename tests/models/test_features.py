@@ -66,8 +66,8 @@ QUERIES = [
     {"qid": "q0", "text": "red  Sofa", "relevant": ["p0"], "split": "train"},
     {"qid": "q1", "text": "Gold sofa", "relevant": ["p3"], "split": "test"},
     {"qid": "q2", "text": "RED sofa", "relevant": ["p0", "p2"], "split": "test"},
-    {"qid": "q3", "text": "black sofa", "relevant": ["p4"], "split": "val"},
-    {"qid": "q4", "text": "Black Sofa", "relevant": ["p5"], "split": "train"},
+    {"qid": "q3", "text": "black sofa", "relevant": ["p4"], "split": "train"},
+    {"qid": "q4", "text": "Black Sofa", "relevant": ["p5"], "split": "val"},
 ]
 PHOTOS = [{"qid": "i0", "image": "gold.png", "relevant": ["p3"], "split": "test"}]
 
