@@ -20,6 +20,6 @@ def deploy_component(
     from components.steps import deploy as room
 
     with shell.step("deploy", deployment=deployment):
-        inputs = (Path(artifact.path) for artifact in (candidate, index, snapshot))
+        inputs = (Path(candidate.path), Path(index.path), Path(snapshot.path))
         result = room.deploy(*inputs, version, Path(deployment.path))
     return result

@@ -24,6 +24,6 @@ def register_component(
     from components.steps import register as room
 
     with shell.step("register"):
-        inputs = [Path(artifact.path) for artifact in (candidate, evaluation, verdict, plots, snapshot)]
+        inputs = (Path(candidate.path), Path(evaluation.path), Path(verdict.path), Path(plots.path), Path(snapshot.path))
         result = room.register(*inputs, revision, {"architecture": architecture, "size": size, "seed": int(seed)})
     return result

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -24,6 +23,7 @@ from models.sampling import PairSampler, epoch_rows, generator
 from models.training import History, train
 
 FEWEST_QUERIES = 20  # on validation, to fit weights
+TERM_EARNS = 0.005  # mean average precision on validation
 Weights = tuple[float, ...]  # of i, t, m
 WEIGHTS: list[Weights] = [weights for weights in product((1.0, 0.5, 0.0), repeat=3) if max(weights) == 1.0]
 ONE_MODALITY = 0.2  # share of rows that lose their image, and share that lose their text
@@ -119,23 +119,18 @@ def fit_term_weights(model: CommerceMM, data: ProductData) -> None:
         parts = torch.tensor(list(asked)).split(256)
         queries = torch.cat([getattr(model.unimodal(batch(part)), name) for part in parts])
         scores = queries @ terms.transpose(1, 2)  # (3, Q, N)
-        best = simplest_best(WEIGHTS, [_precisions(weights, scores, list(asked.values())) for weights in WEIGHTS])
+        best = simplest_best(WEIGHTS, [_precision(weights, scores, list(asked.values())) for weights in WEIGHTS])
         model.term_weights[row] = torch.tensor(best)
         note(f"{name} queries: weights of i, t, m are {best}, chosen on {len(asked)} validation queries")
 
 
-def simplest_best(choices: list[Weights], values: list[np.ndarray]) -> Weights:
-    """Of the choices within one standard error (of the paired difference) of the best mean, the one with the fewest terms.
-
-    The one-standard-error rule (Breiman et al. 1984): few validation queries cannot tell near-equal weights apart.
-    """
-    best = values[int(np.argmax([value.mean() for value in values]))]
-    behind = [best - value for value in values]
-    near = [c for c, lag in zip(choices, behind, strict=True) if lag.mean() <= lag.std() / len(lag) ** 0.5]
-    return min(near, key=lambda weights: (sum(map(bool, weights)), -values[choices.index(weights)].mean()))
+def simplest_best(choices: list[Weights], values: list[float]) -> Weights:
+    """The choice with the fewest terms whose value is within `TERM_EARNS` of the best: an extra term must earn its place."""
+    near = [(choice, value) for choice, value in zip(choices, values, strict=True) if value >= max(values) - TERM_EARNS]
+    return min(near, key=lambda pair: (sum(map(bool, pair[0])), -pair[1]))[0]
 
 
-def _precisions(weights: Weights, scores: Tensor, relevant: list[list[int]]) -> np.ndarray:
-    """Average precision of each query `(Q,)`."""
+def _precision(weights: Weights, scores: Tensor, relevant: list[list[int]]) -> float:
+    """Mean average precision of the queries."""
     mixed = torch.einsum("w,wqn->qn", torch.tensor(weights), scores)
-    return retrieval("", mixed.numpy(), relevant)["_map"]
+    return float(retrieval("", mixed.numpy(), relevant)["_map"].mean())

@@ -54,10 +54,11 @@ class Listener:
         log.parent.mkdir(parents=True, exist_ok=True)
         self.story = Story()
         self.console = Console(file=sys.__stderr__, quiet=quiet, highlight=False, soft_wrap=True)
-        self._log = open(log, "a", encoding="utf-8")
+        self._log = open(log, "a", encoding="utf-8")  # noqa: SIM115 - closed at the end of the block
         self._line = ""
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), RateColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-        self._bars = Progress(SpinnerColumn(), *columns, console=self.console, transient=True)
+        counts = (MofNCompleteColumn(), RateColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), *counts)
+        self._bars = Progress(*columns, console=self.console, transient=True)
         self._rows: dict[str, Any] = {}
         self._told = 0.0
 

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-
 PROBES = 3  # products, and as many queries
 
 

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 
-def register(candidate: Path, evaluation: Path, verdict: Path, plots: Path, snapshot: Path, revision: str, params: dict[str, object]) -> str:
+def register(
+    candidate: Path, evaluation: Path, verdict: Path, plots: Path, snapshot: Path, revision: str, params: dict[str, object]
+) -> str:
     """Registers the candidate and returns its version; a candidate that is registered already keeps its version."""
     import lineage.registry
     from catalogue.snapshot import Snapshot

@@ -57,34 +57,34 @@ def images(kind: Tensor, rng: torch.Generator) -> Images:
     return Images((looks[kind] + 0.3 * torch.randn(len(kind), 4, 16, generator=rng)).half(), torch.ones(len(kind), dtype=torch.bool))
 
 
-def shop(seed: int = 0, no_image: Collection[int] = (), no_text: Collection[int] = ()) -> ProductData:
-    """24 products in 4 categories, a text query and a view for each of them. Products 0 and 1 are one leak group."""
+def shop(seed: int = 0, no_image: Collection[int] = (), no_text: Collection[int] = (), count: int = PRODUCTS) -> ProductData:
+    """Products in 4 categories, a text query and a view for each of them. Products 0 and 1 are one leak group."""
     rng = torch.Generator().manual_seed(seed)
-    category = torch.arange(PRODUCTS) % len(CATEGORIES)
-    split = [SPLITS[row % len(SPLITS)] for row in range(PRODUCTS)]
+    category = torch.arange(count) % len(CATEGORIES)
+    split = [SPLITS[row % len(SPLITS)] for row in range(count)]
     asked = ["train" if name == "catalogue" else name for name in split]
     pages, photos = texts(category, rng), images(category, rng)
     photos.present[list(no_image)] = False
     pages.mask[list(no_text)] = False
-    rows = torch.arange(PRODUCTS)
+    rows = torch.arange(count)
     return ProductData(
-        product_ids=[f"p{row}" for row in range(PRODUCTS)],
-        titles=[f"Thing {row}" for row in range(PRODUCTS)],
+        product_ids=[f"p{row}" for row in range(count)],
+        titles=[f"Thing {row}" for row in range(count)],
         categories=[CATEGORIES[row] for row in category.tolist()],
         groups=torch.where(rows == 1, 0, rows),
         split=split,
         texts=pages,
         images=photos,
-        query_ids=[f"q{row}" for row in range(PRODUCTS)],
-        query_texts=[f"thing {row}" for row in range(PRODUCTS)],
+        query_ids=[f"q{row}" for row in range(count)],
+        query_texts=[f"thing {row}" for row in range(count)],
         query_split=asked,
         queries=texts(category, rng),
-        view_ids=[f"v{row}" for row in range(PRODUCTS)],
+        view_ids=[f"v{row}" for row in range(count)],
         view_split=asked,
         views=images(category, rng),
-        query_pairs=pairs([(row, row) for row in range(PRODUCTS)] + [(2, 5), (2, 3)]),
-        view_pairs=pairs([(row, row) for row in range(PRODUCTS)]),
-        documents=[f"thing {row} {CATEGORIES[row % 4]}" for row in range(PRODUCTS)],
+        query_pairs=pairs([(row, row) for row in range(count)] + [(2, 5), (2, 3)]),
+        view_pairs=pairs([(row, row) for row in range(count)]),
+        documents=[f"thing {row} {CATEGORIES[row % 4]}" for row in range(count)],
     )
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import models.pretrain
+from goodsight.errors import InputError
 from models.bundle import PRETRAINED, Bundle
 from models.config import Recipe
 from models.finetune import finetune_task
@@ -144,3 +145,9 @@ def test_learning_rate_by_hand() -> None:
     assert shares == pytest.approx([0.5, 1.0, *cosine], abs=1e-6)
     assert shares[6] == pytest.approx(0.5, abs=1e-6)
     assert learning_rate_share(0, Recipe(steps=1, batch=1, fused=0, learning_rate=1.0)) == 1.0
+
+
+@pytest.mark.parametrize("missing", ["no_image", "no_text"])
+def test_a_shop_without_one_whole_page_is_told(missing: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="both an image and a text"):
+        pretrain(tiny_model(), shop(**{missing: range(24)}), preprocess(), SHORT, tmp_path)
