@@ -35,6 +35,7 @@ class Rule(BaseModel):
     required: bool = True
     floor: float | None = Field(default=None, ge=0, le=1)
     baseline: str | None = None
+    allowance: float = Field(default=0.0, ge=0, le=1)
     margin: float | None = Field(default=None, gt=0, le=1)
 
 
@@ -215,7 +216,9 @@ def _baseline(metric: str, rule: Rule, value: float, baseline: float | None) -> 
     if baseline is None:
         passed = False if rule.required else None
         return Check("baseline", metric, f"baseline {rule.baseline} is not in the evaluation", passed, value)
-    return Check("baseline", metric, f"> {rule.baseline} = {baseline:.4f}", value > baseline, value)
+    wanted = baseline - rule.allowance
+    allowed = f" - {rule.allowance:g}" if rule.allowance else ""
+    return Check("baseline", metric, f"> {rule.baseline} = {baseline:.4f}{allowed}", value > wanted, value)
 
 
 def _non_inferiority(metric: str, margin: float, ours: Evaluation, theirs: Evaluation, policy: Policy) -> Check:

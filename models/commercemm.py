@@ -194,12 +194,14 @@ class CommerceMM(nn.Module):
         """
         tokens = self.encode(batch)
         has_image, has_text = presence(tokens)
-        both = has_image & has_text
-        found = self.embeddings(tokens) if bool(both.any()) else self.unimodal(tokens)
+        return self.joined(self.embeddings(tokens) if bool((has_image & has_text).any()) else self.unimodal(tokens))
+
+    def joined(self, found: Embeddings) -> Tensor:
+        """`(B, 3 * D)`: what `embed` makes of i, t and m by the present weights of the terms."""
         image, text = ((part[:, None] * weights[:, None]).flatten(1) for part, weights in zip((found.image, found.text), self.term_weights, strict=True))
         page = torch.cat([found.image, found.text, found.multimodal], dim=1)
-        one = torch.where(has_image[:, None], image, text)
-        return F.normalize(torch.where(both[:, None], page, one), dim=1)
+        one = torch.where(found.has_image[:, None], image, text)
+        return F.normalize(torch.where((found.has_image & found.has_text)[:, None], page, one), dim=1)
 
     def classify(self, batch: Batch) -> Tensor:
         """Logits `(B, K)` from i, t and the fused first token; a missing modality contributes zeros."""

@@ -104,6 +104,11 @@ class ProductData:
         """Product rows of the given splits."""
         return torch.tensor([row for row, split in enumerate(self.split) if split in splits], dtype=torch.long)
 
+    def whole_pages(self, *splits: str) -> Tensor:
+        """Rows of the products of the given splits that have both an image and a text."""
+        rows = self.rows(*splits)
+        return rows[self.images.present[rows] & self.texts.mask[rows].any(dim=1)]
+
     def products(self, rows: Tensor) -> Batch:
         return {**self.texts.take(rows), **self.images.take(rows)}
 

@@ -92,8 +92,7 @@ def _evaluate_categories(bundle: Bundle, data: ProductData, result: Evaluation) 
 
 def _evaluate_image_text(model: CommerceMM, data: ProductData, result: Evaluation) -> None:
     """Each test product's image finds its own text among all of them, and the other way round."""
-    rows = data.rows("test")
-    rows = rows[data.images.present[rows] & data.texts.mask[rows].any(dim=1)]
+    rows = data.whole_pages("test")
     result.counts["image_text_pairs"] = len(rows)
     if not len(rows):
         return

@@ -13,7 +13,7 @@ from torch import Tensor
 from goodsight.errors import InputError
 from goodsight.progress import note
 from models.bundle import Bundle
-from models.commercemm import Batch, CommerceMM
+from models.commercemm import Batch, CommerceMM, Embeddings
 from models.config import TASKS, Recipe, as_dict
 from models.dataset import ProductData, answers
 from models.metrics import retrieval
@@ -79,8 +79,7 @@ def categorize(model: CommerceMM, data: ProductData, labels: list[str], recipe: 
 
 def retrieve(model: CommerceMM, data: ProductData, recipe: Recipe, checkpoints: Path) -> History:
     """The contrastive terms alone: image <-> text of a page, and query or view -> the page's i, t and m; then the terms' weights."""
-    rows = data.rows("train", "catalogue")
-    pages = rows[data.images.present[rows] & data.texts.mask[rows].any(dim=1)]
+    pages = data.whole_pages("train", "catalogue")
     pairs = PairSampler(data)
     sources = [source for source in pairs.sources if source != "post"]
 
@@ -107,8 +106,7 @@ def fit_term_weights(model: CommerceMM, data: ProductData) -> None:
     gallery = data.rows("val", "catalogue")
     if not len(gallery):
         return
-    page = [model.embeddings(data.products(part)) for part in gallery.split(256)]
-    terms = torch.stack([torch.cat([getattr(part, name) for part in page]) for name in ("image", "text", "multimodal")])
+    pages = [model.embeddings(data.products(part)) for part in gallery.split(256)]
     for row, pairs, split, batch, name in (
         (0, data.view_pairs, data.view_split, data.view_queries, "image"),
         (1, data.query_pairs, data.query_split, data.text_queries, "text"),
@@ -116,10 +114,12 @@ def fit_term_weights(model: CommerceMM, data: ProductData) -> None:
         asked = answers(pairs, split, gallery, "val")
         if len(asked) < FEWEST_QUERIES:
             continue
-        parts = torch.tensor(list(asked)).split(256)
-        queries = torch.cat([getattr(model.unimodal(batch(part)), name) for part in parts])
-        scores = queries @ terms.transpose(1, 2)  # (3, Q, N)
-        best = simplest_best(WEIGHTS, [_precision(weights, scores, list(asked.values())) for weights in WEIGHTS])
+        queries = [model.unimodal(batch(part)) for part in torch.tensor(list(asked)).split(256)]
+        values = []
+        for weights in WEIGHTS:
+            model.term_weights[row] = torch.tensor(weights)
+            values.append(_precision(model, queries, pages, list(asked.values())))
+        best = simplest_best(WEIGHTS, values)
         model.term_weights[row] = torch.tensor(best)
         note(f"{name} queries: weights of i, t, m are {best}, chosen on {len(asked)} validation queries")
 
@@ -130,7 +130,7 @@ def simplest_best(choices: list[Weights], values: list[float]) -> Weights:
     return min(near, key=lambda pair: (sum(map(bool, pair[0])), -pair[1]))[0]
 
 
-def _precision(weights: Weights, scores: Tensor, relevant: list[list[int]]) -> float:
-    """Mean average precision of the queries."""
-    mixed = torch.einsum("w,wqn->qn", torch.tensor(weights), scores)
-    return float(retrieval("", mixed.numpy(), relevant)["_map"].mean())
+def _precision(model: CommerceMM, queries: list[Embeddings], pages: list[Embeddings], relevant: list[list[int]]) -> float:
+    """Mean average precision of the queries by the inner products that search takes."""
+    left, right = (torch.cat([model.joined(part) for part in side]) for side in (queries, pages))
+    return float(retrieval("", (left @ right.T).numpy(), relevant)["_map"].mean())

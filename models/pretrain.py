@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from goodsight.errors import InputError
 from models.commercemm import Batch, CommerceMM, Embeddings
 from models.config import Recipe
 from models.dataset import ProductData
@@ -146,9 +147,13 @@ def relevant(data: ProductData, drawn: dict[str, Tensor]) -> Tensor:
 def pretrain(
     model: CommerceMM, data: ProductData, preprocess: Preprocess, recipe: Recipe, checkpoints: Path
 ) -> History:
-    """Trains `model` in place on the training split; goes on from the newest whole checkpoint in `checkpoints`."""
-    rows = data.rows("train", "catalogue")
-    pages = rows[data.images.present[rows] & data.texts.mask[rows].any(dim=1)]
+    """Trains `model` in place on the training split; goes on from the newest whole checkpoint in `checkpoints`.
+
+    Raises `InputError` when no product to learn from has both an image and a text.
+    """
+    pages = data.whole_pages("train", "catalogue")
+    if not len(pages):
+        raise InputError("No product to learn from has both an image and a text.", "Add images and titles to products of the split train.")
     pairs = PairSampler(data)
 
     def updates(step: int) -> Iterator[Losses]:

@@ -196,3 +196,10 @@ def test_a_damaged_evaluation_is_refused(tmp_path: Path, damage: str) -> None:
         (folder / damage).write_bytes(b"{}")
     with pytest.raises(InputError, match="Evaluate the candidate again"):
         decide(folder, None, policy(leaf_accuracy={}))
+
+
+@pytest.mark.parametrize(("allowance", "passed"), [(0.0, False), (0.02, False), (0.05, True)])
+def test_a_baseline_may_be_missed_by_no_more_than_the_allowance(tmp_path: Path, allowance: float, passed: bool) -> None:
+    rules = policy(leaf_accuracy={"baseline": "words", "allowance": allowance})
+    folder = evaluation(tmp_path / "candidate", {"leaf_accuracy": hits(77, 23)}, baselines={"words": 0.8})
+    assert only(decide(folder, None, rules), "baseline")["pass"] is passed
