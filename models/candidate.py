@@ -41,7 +41,8 @@ def load_candidate(folder: Path) -> dict[str, Bundle]:
     digests = {task: bundle.digest for task, bundle in bundles.items()}
     for task, digest in digests.items():
         if record["bundles"].get(task) != digest:
-            raise IntegrityError(f"{folder / task} is {digest[:12]}, not the bundle that candidate.json names.", "Fetch the candidate again.")
+            message = f"{folder / task} is {digest[:12]}, not the bundle that candidate.json names."
+            raise IntegrityError(message, "Fetch the candidate again.")
     if record["digest"] != sha256_json(digests):
         raise IntegrityError(f"{folder / 'candidate.json'} does not match its own bundles.", "Fetch the candidate again.")
     return bundles

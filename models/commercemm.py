@@ -66,6 +66,8 @@ class FusionLayer(nn.Module):
 class CommerceMM(nn.Module):
     """`embed` and `classify` are the faces that serving sees; training also uses `encode`, `embeddings` and the heads."""
 
+    term_weights: Tensor  # (2, 3) of i, t and m: for images, for texts
+
     def __init__(self, config: ModelConfig, classes: int = 0) -> None:
         super().__init__()
         self.config, width = config, config.width
@@ -86,7 +88,7 @@ class CommerceMM(nn.Module):
         self.word_bias = nn.Parameter(torch.zeros(self.towers.text.word_embeddings.shape[0]))
         self.class_head = nn.Linear(3 * width, classes) if classes else None
         self.log_scale = nn.Parameter(torch.tensor(1 / 0.07).log())
-        self.register_buffer("term_weights", torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]]))  # of (i, t, m): for images, texts
+        self.register_buffer("term_weights", torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]]))
         self._start_small()
 
     def _start_small(self) -> None:
@@ -198,7 +200,8 @@ class CommerceMM(nn.Module):
 
     def joined(self, found: Embeddings) -> Tensor:
         """`(B, 3 * D)`: what `embed` makes of i, t and m by the present weights of the terms."""
-        image, text = ((part[:, None] * weights[:, None]).flatten(1) for part, weights in zip((found.image, found.text), self.term_weights, strict=True))
+        sides = zip((found.image, found.text), self.term_weights, strict=True)
+        image, text = ((part[:, None] * weights[:, None]).flatten(1) for part, weights in sides)
         page = torch.cat([found.image, found.text, found.multimodal], dim=1)
         one = torch.where(found.has_image[:, None], image, text)
         return F.normalize(torch.where((found.has_image & found.has_text)[:, None], page, one), dim=1)

@@ -1,4 +1,4 @@
-"""Every test has a home of its own and one thread of torch; no library calls home and nothing is written to the checkout."""
+"""Every test has a home of its own and one thread of torch; nothing calls home, nothing is written to the checkout."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The house keeps its floors: a room imports only rooms below it, modules form no circle, and torch stays where it belongs."""
+"""The house keeps its floors: a room imports only rooms below it, in no circle, and torch stays where it belongs."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def offences(house: Path) -> list[str]:
         for line, name in imports(path, module):
             other, where = name.split(".")[0], f"{path.relative_to(house)}:{line} imports {name}"
             if other in FLOORS and other != room and FLOORS[other] >= FLOORS[room]:
-                rule = f"{room} is on floor {FLOORS[room]}, {other} on floor {FLOORS[other]}: a room imports only rooms on lower floors"
-                found.append(f"{where}: {rule}")
+                floors = f"{room} is on floor {FLOORS[room]}, {other} on floor {FLOORS[other]}"
+                found.append(f"{where}: {floors}: a room imports only rooms on lower floors")
             if other == "torch" and room not in TORCH:
                 found.append(f"{where}: only {', '.join(sorted(TORCH))} and tests import torch")
     return found
@@ -115,8 +115,12 @@ def test_the_rules_find_what_breaks_them(tmp_path: Path) -> None:
     found = "\n".join(offences(tmp_path)).splitlines()
     assert len(found) == 3
     assert found[0].startswith("goodsight/up.py:1 imports serving.client: goodsight is on floor 0, serving on floor 3")
-    assert found[1].startswith("catalogue/side.py:2 imports lineage.ledger: catalogue is on floor 1, lineage on floor 1")
-    assert found[2].startswith("lineage/ledger.py:1 imports torch.nn: only components, models, serving and tests import torch")
+    assert found[1].startswith(
+        "catalogue/side.py:2 imports lineage.ledger: catalogue is on floor 1, lineage on floor 1"
+    )
+    assert found[2].startswith(
+        "lineage/ledger.py:1 imports torch.nn: only components, models, serving and tests import torch"
+    )
     assert graph(tmp_path)["models.down"] == {"models.one", "catalogue.side"}
     with pytest.raises(CycleError):
         TopologicalSorter(graph(tmp_path)).prepare()

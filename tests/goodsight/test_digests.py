@@ -34,14 +34,18 @@ def written(folder: Path, tree: dict[str, bytes]) -> Path:
 
 
 @given(one=TREES, other=TREES)
-def test_a_folder_digest_is_of_names_and_bytes(one: dict[str, bytes], other: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_folder_digest_is_of_names_and_bytes(
+    one: dict[str, bytes], other: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory
+) -> None:
     place = tmp_path_factory.mktemp("trees")
     same = sha256_folder(written(place / "one", one)) == sha256_folder(written(place / "other", other))
     assert same == (one == other)
 
 
 @given(tree=TREES.filter(bool), data=st.data())
-def test_any_changed_byte_or_name_changes_the_folder(tree: dict[str, bytes], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_any_changed_byte_or_name_changes_the_folder(
+    tree: dict[str, bytes], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     folder = written(tmp_path_factory.mktemp("tree") / "tree", tree)
     before = sha256_folder(folder)
     name = data.draw(st.sampled_from(sorted(tree)))
@@ -67,12 +71,17 @@ def test_times_and_modes_do_not_count(tmp_path: Path) -> None:
 
 def test_a_single_file_is_digested_as_itself(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"abc")
-    assert sha256_folder(tmp_path / "file") == sha256_file(tmp_path / "file") == sha256_bytes(b"abc") == sha256(b"abc").hexdigest()
+    assert (
+        sha256_folder(tmp_path / "file")
+        == sha256_file(tmp_path / "file")
+        == sha256_bytes(b"abc")
+        == sha256(b"abc").hexdigest()
+    )
 
 
 def test_equal_json_values_have_one_text() -> None:
     assert canonical_json({"b": [1, 2.5, None], "a": "é"}) == '{"a":"é","b":[1,2.5,null]}'
-    assert sha256_json({"a": 1, "b": 2}) == sha256_json(dict([("b", 2), ("a", 1)]))
+    assert sha256_json({"a": 1, "b": 2}) == sha256_json({"b": 2, "a": 1})
     with pytest.raises(ValueError, match="JSON compliant"):
         canonical_json(float("nan"))
 
@@ -84,7 +93,7 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "goodsight/__init__.py": "",
         "goodsight/files.py": "import json",
         "models/__init__.py": "",
-        "models/train.py": "import torch\nfrom goodsight import files\n\ndef run():\n    from models.deep import thing\n",
+        "models/train.py": "from goodsight import files\n\ndef run():\n    from models.deep import thing\n",
         "models/deep.py": "import models.deeper as other\nthing = 1",
         "models/deeper.py": "thing = 2",
         "models/alone.py": "",
@@ -110,7 +119,14 @@ def test_the_code_of_a_module_is_all_that_it_imports(house: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["goodsight/files.py", "models/__init__.py", "models/train.py", "models/deeper.py", "models/policy.yaml", "models/rules/suite.json"],
+    [
+        "goodsight/files.py",
+        "models/__init__.py",
+        "models/train.py",
+        "models/deeper.py",
+        "models/policy.yaml",
+        "models/rules/suite.json",
+    ],
 )
 def test_the_code_digest_changes_with_what_is_imported(house: Path, name: str) -> None:
     before = code_digest("models.train")
@@ -118,7 +134,9 @@ def test_the_code_digest_changes_with_what_is_imported(house: Path, name: str) -
     assert code_digest("models.train") != before
 
 
-@pytest.mark.parametrize("name", ["serving/serve.py", "serving/rules.yaml", "models/alone.py", "tools/train.py", "models/notes.txt"])
+@pytest.mark.parametrize(
+    "name", ["serving/serve.py", "serving/rules.yaml", "models/alone.py", "tools/train.py", "models/notes.txt"]
+)
 def test_the_code_digest_ignores_what_is_not_imported(house: Path, name: str) -> None:
     before = code_digest("models.train")
     (house / name).write_text("# another line")
@@ -127,5 +145,11 @@ def test_the_code_digest_ignores_what_is_not_imported(house: Path, name: str) ->
 
 def test_the_code_of_our_own_steps_reaches_the_kernel() -> None:
     found = code_files("components.steps.pretrain")
-    assert {"components.steps.pretrain", "models.pretrain", "models.towers", "catalogue.media", "goodsight.files"} <= found.keys()
+    assert {
+        "components.steps.pretrain",
+        "models.pretrain",
+        "models.towers",
+        "catalogue.media",
+        "goodsight.files",
+    } <= found.keys()
     assert not [name for name in found if name.startswith(("pipelines", "serving", "lineage"))]

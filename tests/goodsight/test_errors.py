@@ -12,7 +12,9 @@ def test_an_error_reads_as_a_sentence_and_a_hint() -> None:
     assert str(InputError("Size 'huge' is unknown.")) == "Size 'huge' is unknown."
 
 
-@pytest.mark.parametrize("kind, code", [(GoodsightError, 1), (InputError, 2), (RefusedError, 3), (IntegrityError, 3), (BusyError, 75)])
+@pytest.mark.parametrize(
+    "kind, code", [(GoodsightError, 1), (InputError, 2), (RefusedError, 3), (IntegrityError, 3), (BusyError, 75)]
+)
 def test_exit_codes_are_a_contract(kind: type[GoodsightError], code: int) -> None:
     assert kind("x").exit_code == code
     assert ERRORS[kind.__name__] is kind

@@ -91,7 +91,9 @@ def test_bytes_come_back(data: bytes, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("broken", ["replace", "fsync"])
 @pytest.mark.parametrize("exists", [False, True])
-def test_a_file_that_cannot_be_written_is_as_before(broken: str, exists: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_cannot_be_written_is_as_before(
+    broken: str, exists: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "file"
     if exists:
         path.write_bytes(b"old")
@@ -113,7 +115,11 @@ def test_mode_is_what_was_asked(mode: int, tmp_path: Path) -> None:
 
 
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=10,
 )

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from goodsight.progress import emit, note, parse, track
 
 FIELDS = st.dictionaries(
-    st.text(min_size=1).filter(lambda name: name != "kind"), st.none() | st.booleans() | st.integers() | st.text() | st.lists(st.text()), max_size=4
+    st.text(min_size=1).filter(lambda name: name != "kind"),
+    st.none() | st.booleans() | st.integers() | st.text() | st.lists(st.text()),
+    max_size=4,
 )
 
 
@@ -27,7 +29,10 @@ def test_other_output_is_no_event(line: str) -> None:
     assert parse(line) is None
 
 
-@pytest.mark.parametrize("line", ["@goodsight", "@goodsight {", "@goodsight []", '@goodsight {"text": "x"}', "@goodsight 1", "@goodsight null"])
+@pytest.mark.parametrize(
+    "line",
+    ["@goodsight", "@goodsight {", "@goodsight []", '@goodsight {"text": "x"}', "@goodsight 1", "@goodsight null"],
+)
 def test_half_an_event_is_no_event(line: str) -> None:
     assert parse(line) is None
 

@@ -40,10 +40,17 @@ def test_servers_elsewhere_take_the_place_of_files(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("GOODSIGHT_LEDGER_URI", "postgresql://db/ledger")
     monkeypatch.setenv("GOODSIGHT_INFERENCE_PORT", "9000")
     settings.cache_clear()
-    assert (settings().mlflow_uri, settings().ledger_url, settings().inference_port) == ("http://mlflow:5000", "postgresql://db/ledger", 9000)
+    assert (settings().mlflow_uri, settings().ledger_url, settings().inference_port) == (
+        "http://mlflow:5000",
+        "postgresql://db/ledger",
+        9000,
+    )
 
 
-@pytest.mark.parametrize("name, value", [("INFERENCE_PORT", "http"), ("INFERENCE_PORT", "70000"), ("THREADS", "0"), ("MAX_QUARANTINED", "20%")])
+@pytest.mark.parametrize(
+    "name, value",
+    [("INFERENCE_PORT", "http"), ("INFERENCE_PORT", "70000"), ("THREADS", "0"), ("MAX_QUARANTINED", "20%")],
+)
 def test_a_wrong_value_is_named_with_its_variable(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(f"GOODSIGHT_{name}", value)
     settings.cache_clear()

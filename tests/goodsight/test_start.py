@@ -10,14 +10,29 @@ import pytest
 from goodsight import __version__
 from goodsight.digests import HOUSE
 
-HEAVY = ("torch", "kfp", "pandas", "mlflow", "feast", "great_expectations", "dvc", "sklearn", "pyarrow", "numpy", "transformers", "sqlalchemy")
+HEAVY = (
+    "torch",
+    "kfp",
+    "pandas",
+    "mlflow",
+    "feast",
+    "great_expectations",
+    "dvc",
+    "sklearn",
+    "pyarrow",
+    "numpy",
+    "transformers",
+    "sqlalchemy",
+)
 
 
 def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code, *arguments], cwd=HOUSE, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("module", ["goodsight", "goodsight.files", "goodsight.settings", "pipelines.command", "models.config"])
+@pytest.mark.parametrize(
+    "module", ["goodsight", "goodsight.files", "goodsight.settings", "pipelines.command", "models.config"]
+)
 def test_import_is_light(module: str) -> None:
     done = python(f"import sys, {module}; print(sorted(set({HEAVY!r}) & set(sys.modules)))")
     assert (done.stdout, done.stderr) == ("[]\n", "")

@@ -1,4 +1,4 @@
-"""What these tests are made of: a tiny model, and a small shop whose products can be told apart by words and by pixels."""
+"""What these tests are made of: a tiny model, and a small shop whose products can be told apart by words and pixels."""
 
 from __future__ import annotations
 
@@ -54,10 +54,15 @@ def texts(kind: Tensor, rng: torch.Generator) -> Texts:
 def images(kind: Tensor, rng: torch.Generator) -> Images:
     """`(N, 4, 16)` image tokens; those of one kind look alike."""
     looks = torch.randn(int(kind.max()) + 1, 4, 16, generator=rng)
-    return Images((looks[kind] + 0.3 * torch.randn(len(kind), 4, 16, generator=rng)).half(), torch.ones(len(kind), dtype=torch.bool))
+    return Images(
+        (looks[kind] + 0.3 * torch.randn(len(kind), 4, 16, generator=rng)).half(),
+        torch.ones(len(kind), dtype=torch.bool),
+    )
 
 
-def shop(seed: int = 0, no_image: Collection[int] = (), no_text: Collection[int] = (), count: int = PRODUCTS) -> ProductData:
+def shop(
+    seed: int = 0, no_image: Collection[int] = (), no_text: Collection[int] = (), count: int = PRODUCTS
+) -> ProductData:
     """Products in 4 categories, a text query and a view for each of them. Products 0 and 1 are one leak group."""
     rng = torch.Generator().manual_seed(seed)
     category = torch.arange(count) % len(CATEGORIES)
@@ -92,6 +97,11 @@ def pairs(known: list[tuple[int, int]]) -> Pairs:
     """Relevant (query row, product row) pairs."""
     query, product = torch.tensor(sorted(known)).T
     return Pairs(query.contiguous(), product.contiguous())
+
+
+def close(one: Tensor, other: Tensor, within: float = 1e-5) -> bool:
+    """Equal in every place up to the order in which sums are taken."""
+    return one.shape == other.shape and bool((one - other).abs().max() <= within)
 
 
 def without(batch: Batch, *names: str) -> Batch:

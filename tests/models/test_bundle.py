@@ -18,7 +18,15 @@ from goodsight.files import write_json
 from models.bundle import Bundle, verify
 from tests.models.made import CATEGORIES, preprocess, tiny_model
 
-FILES = ("config.json", "labels.json", "manifest.json", "preprocess.json", "provenance.json", "tokenizer.json", "weights.safetensors")
+FILES = (
+    "config.json",
+    "labels.json",
+    "manifest.json",
+    "preprocess.json",
+    "provenance.json",
+    "tokenizer.json",
+    "weights.safetensors",
+)
 
 
 @pytest.fixture(scope="module")

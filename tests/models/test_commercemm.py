@@ -1,4 +1,4 @@
-"""The architecture: three embeddings, whatever a row lacks, and the same answer whoever stands beside it in the batch."""
+"""The architecture: three embeddings, whatever a row lacks, and the same answer whoever else is in the batch."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ from models.commercemm import CommerceMM
 from models.dataset import ProductData
 from models.pretrain import image_text_update, omni_losses, omni_update
 from models.sampling import PairSampler, generator
-from tests.models.made import PRODUCTS, preprocess, shop, tiny_model, without
-
-CLOSE = {"atol": 1e-5, "rtol": 0.0}
+from tests.models.made import PRODUCTS, close, preprocess, shop, tiny_model, without
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +48,7 @@ def test_three_embeddings_of_every_row(model: CommerceMM, data: ProductData) -> 
         (found.multimodal, found.has_image & found.has_text),
     ):
         assert vectors.shape == (PRODUCTS, 32)
-        assert torch.allclose(vectors[there].norm(dim=-1), torch.ones(int(there.sum())), **CLOSE)
+        assert close(vectors[there].norm(dim=-1), torch.ones(int(there.sum())))
     assert found.has_image.logical_not().nonzero().flatten().tolist() == [3, 7]
     assert found.has_text.logical_not().nonzero().flatten().tolist() == [6, 7]
 
@@ -60,18 +58,20 @@ def test_a_row_with_both_is_its_three_embeddings_side_by_side(model: CommerceMM,
     batch = data.products(rows(0, 2, 4))
     parts = model.embeddings(batch)
     together = torch.cat([parts.image, parts.text, parts.multimodal], dim=1)
-    assert torch.allclose(model.embed(batch), F.normalize(together, dim=1), **CLOSE)
-    assert not torch.allclose(parts.multimodal, parts.image, atol=0.01)
+    assert close(model.embed(batch), F.normalize(together, dim=1))
+    assert not close(parts.multimodal, parts.image, within=0.01)
 
 
 @torch.inference_mode()
 @pytest.mark.parametrize("name, missing, row", [("image", "text", 0), ("text", "image", 1)])
-def test_a_row_with_one_modality_is_that_by_the_weights_of_its_terms(data: ProductData, name: str, missing: str, row: int) -> None:
+def test_a_row_with_one_modality_is_that_by_the_weights_of_its_terms(
+    data: ProductData, name: str, missing: str, row: int
+) -> None:
     model = tiny_model()
     model.term_weights[row] = torch.tensor([1.0, 0.0, 0.5])
     batch = without(data.products(rows(0, 2, 4)), missing)
     part = getattr(model.embeddings(batch), name)
-    assert torch.allclose(model.embed(batch), F.normalize(torch.cat([part, 0 * part, part / 2], dim=1), dim=1), **CLOSE)
+    assert close(model.embed(batch), F.normalize(torch.cat([part, 0 * part, part / 2], dim=1), dim=1))
     assert torch.equal(getattr(model.unimodal(batch), name), part)
 
 
@@ -81,7 +81,7 @@ def test_a_score_is_the_weighted_sum_of_the_terms(model: CommerceMM, data: Produ
     text, page, weights = model.unimodal(queries).text, model.embeddings(pages), model.term_weights[1]
     terms = torch.stack([text @ part.T for part in (page.image, page.text, page.multimodal)])
     expected = torch.einsum("w,wqn->qn", weights, terms) / weights.norm() / 3**0.5
-    assert torch.allclose(model.embed(queries) @ model.embed(pages).T, expected, **CLOSE)
+    assert close(model.embed(queries) @ model.embed(pages).T, expected)
 
 
 @torch.inference_mode()
@@ -89,39 +89,44 @@ def test_raw_tensors_of_serving(model: CommerceMM, raw: dict[str, Tensor]) -> No
     vectors, logits = model.embed(raw), model.classify(raw)
     assert vectors.shape == (3, 3 * 32)
     assert logits.shape == (3, 4)
-    assert torch.allclose(vectors.norm(dim=-1), torch.ones(3), **CLOSE)
+    assert close(vectors.norm(dim=-1), torch.ones(3))
 
 
 @torch.inference_mode()
 def test_several_views_of_one_product(model: CommerceMM) -> None:
     views = torch.rand(2, 3, 3, 32, 32)
-    one = preprocess().batch([None, None], ["sofa", "chair"]) | {"image": views, "image_mask": torch.tensor([[True] * 3, [True, False, False]])}
+    one = preprocess().batch([None, None], ["sofa", "chair"]) | {
+        "image": views,
+        "image_mask": torch.tensor([[True] * 3, [True, False, False]]),
+    }
     first = one | {"image": views[:, :1], "image_mask": torch.tensor([[True], [True]])}
     assert model.embed(one).shape == (2, 3 * 32)
-    assert torch.allclose(model.embed(one)[1], model.embed(first)[1], **CLOSE)  # the masked views are not seen
-    assert not torch.allclose(model.embed(one)[0], model.embed(first)[0], atol=1e-3)
+    assert close(model.embed(one)[1], model.embed(first)[1])  # the masked views are not seen
+    assert not close(model.embed(one)[0], model.embed(first)[0], within=1e-3)
 
 
 @torch.inference_mode()
 def test_padding_changes_nothing(model: CommerceMM, data: ProductData, raw: dict[str, Tensor]) -> None:
     cached = data.products(rows(0, 2, 3))
-    cached_longer = {name: F.pad(value, (0, 0, 0, 5)) if name == "text_tokens" else value for name, value in cached.items()}
+    cached_longer = {
+        name: F.pad(value, (0, 0, 0, 5)) if name == "text_tokens" else value for name, value in cached.items()
+    }
     raw_longer = dict(raw)
     for batch, longer in ((cached, cached_longer), (raw, raw_longer)):
         longer |= {name: F.pad(batch[name], (0, 5)) for name in ("text_ids", "text_mask")}
-        assert torch.allclose(model.embed(longer), model.embed(batch), **CLOSE)
-        assert torch.allclose(model.classify(longer), model.classify(batch), **CLOSE)
+        assert close(model.embed(longer), model.embed(batch))
+        assert close(model.classify(longer), model.classify(batch))
 
 
 @torch.inference_mode()
 def test_a_row_answers_alone_as_among_others(model: CommerceMM, data: ProductData, raw: dict[str, Tensor]) -> None:
     together = model.embed(data.products(torch.arange(PRODUCTS)))
     alone = torch.cat([model.embed(data.products(rows(row))) for row in range(PRODUCTS)])
-    assert torch.allclose(together, alone, **CLOSE)
+    assert close(together, alone)
     for row in range(3):
         one = {name: value[row : row + 1] for name, value in raw.items()}
-        assert torch.allclose(model.embed(one), model.embed(raw)[row : row + 1], **CLOSE)
-        assert torch.allclose(model.classify(one), model.classify(raw)[row : row + 1], **CLOSE)
+        assert close(model.embed(one), model.embed(raw)[row : row + 1])
+        assert close(model.classify(one), model.classify(raw)[row : row + 1])
 
 
 @pytest.mark.parametrize("missing", [(), ("image",), ("text",), ("image", "text")])
@@ -188,7 +193,10 @@ def test_an_omni_term_is_of_the_rows_that_have_both_sides() -> None:
     scale, positives = model.scale, torch.eye(5, dtype=torch.bool)
     left = model.unimodal(data.text_queries(rows(0, 1, 2, 3, 4)))
     right = model.embeddings(data.products(rows(0, 1, 2, 3, 4)))
-    kept_left, kept_right = model.unimodal(data.text_queries(rows(0, 1, 4))), model.embeddings(data.products(rows(0, 1, 4)))
+    kept_left, kept_right = (
+        model.unimodal(data.text_queries(rows(0, 1, 4))),
+        model.embeddings(data.products(rows(0, 1, 4))),
+    )
     some = omni_losses(left, right, positives, scale)
     only = omni_losses(kept_left, kept_right, positives[:3, :3], scale)
     assert some["t->i"].item() == pytest.approx(only["t->i"].item(), abs=1e-5)

@@ -11,10 +11,18 @@ from models.recipes import finetuning, pretraining
 
 def test_a_known_name_gives_its_shapes() -> None:
     found = model_config("commercemm", "small")
-    assert (found.architecture, found.size, found.image_tower, found.width) == ("commercemm", "small", "efficientnet-lite0", 384)
+    assert (found.architecture, found.size, found.image_tower, found.width) == (
+        "commercemm",
+        "small",
+        "efficientnet-lite0",
+        384,
+    )
 
 
-@pytest.mark.parametrize("architecture, size, wrong, right", [("clip", "tiny", "'clip'", "commercemm"), ("commercemm", "huge", "'huge'", "small")])
+@pytest.mark.parametrize(
+    "architecture, size, wrong, right",
+    [("clip", "tiny", "'clip'", "commercemm"), ("commercemm", "huge", "'huge'", "small")],
+)
 def test_an_unknown_name_is_told_with_the_known_ones(architecture: str, size: str, wrong: str, right: str) -> None:
     with pytest.raises(InputError, match=wrong) as caught:
         model_config(architecture, size)
@@ -23,7 +31,10 @@ def test_an_unknown_name_is_told_with_the_known_ones(architecture: str, size: st
 
 @pytest.mark.parametrize("size", SIZES)
 def test_more_products_never_mean_fewer_steps(size: str) -> None:
-    for recipe in (lambda n: pretraining(size, n, 3), *(lambda n, task=task: finetuning(task, size, n, 3) for task in TASKS)):
+    for recipe in (
+        lambda n: pretraining(size, n, 3),
+        *(lambda n, task=task: finetuning(task, size, n, 3) for task in TASKS),
+    ):
         steps = [recipe(products).steps for products in (1, 1_000, 5_000, 10**6)]
         assert steps == sorted(steps)
         assert all(recipe(5_000).seed == 3 for _ in range(2))

@@ -20,7 +20,7 @@ from tests.models.made import PRODUCTS, pairs, preprocess, shop, tiny_model
 
 @pytest.fixture(scope="module")
 def data() -> ProductData:
-    """Test products are 2, 5, 10, 13, 18, 21; 2 has no image, 10 no text. Query 5 is also answered by catalogue product 11."""
+    """Test products are 2, 5, 10, 13, 18, 21; 2 has no image, 10 no text. Catalogue product 11 also answers query 5."""
     made = shop(no_image=(2,), no_text=(10,))
     known = zip(made.query_pairs.query.tolist(), made.query_pairs.product.tolist(), strict=True)
     made.query_pairs = pairs([*known, (5, 11)])
@@ -30,7 +30,9 @@ def data() -> ProductData:
 @pytest.fixture(scope="module")
 def bundles(data: ProductData) -> tuple[Bundle, Bundle]:
     labels = labels_of(data)
-    return Bundle(tiny_model(1, len(labels)), preprocess(), "categorize", labels), Bundle(tiny_model(2), preprocess(), "retrieve")
+    return Bundle(tiny_model(1, len(labels)), preprocess(), "categorize", labels), Bundle(
+        tiny_model(2), preprocess(), "retrieve"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +58,8 @@ def assert_order(found: Evaluation, prefix: str, ranks: dict[str, list[int]]) ->
     precision = [sum((place + 1) / rank for place, rank in enumerate(row)) / len(row) for row in ranks.values()]
     assert found.metrics[f"{prefix}_map"] == pytest.approx(sum(precision) / len(precision))
     gains = [
-        sum(1 / log2(rank + 1) for rank in row if rank <= 10) / sum(1 / log2(place + 2) for place in range(len(row))) for row in ranks.values()
+        sum(1 / log2(rank + 1) for rank in row if rank <= 10) / sum(1 / log2(place + 2) for place in range(len(row)))
+        for row in ranks.values()
     ]
     assert found.metrics[f"{prefix}_ndcg@10"] == pytest.approx(sum(gains) / len(gains))
 
@@ -69,7 +72,9 @@ def gallery(bundles: tuple[Bundle, Bundle], data: ProductData) -> dict[int, Tens
 
 
 @torch.inference_mode()
-def test_text_queries_over_the_whole_gallery(found: Evaluation, bundles: tuple[Bundle, Bundle], data: ProductData, gallery: dict[int, Tensor]) -> None:
+def test_text_queries_over_the_whole_gallery(
+    found: Evaluation, bundles: tuple[Bundle, Bundle], data: ProductData, gallery: dict[int, Tensor]
+) -> None:
     assert found.counts["gallery"] == len(gallery) == 9
     answers = {5: {5, 11}} | {row: {row} for row in (2, 10, 13, 18, 21)}
     answers[2] = {2, 5, 3}  # as `shop` says; product 3 is of the catalogue
@@ -83,7 +88,9 @@ def test_text_queries_over_the_whole_gallery(found: Evaluation, bundles: tuple[B
 
 
 @torch.inference_mode()
-def test_image_queries_over_the_whole_gallery(found: Evaluation, bundles: tuple[Bundle, Bundle], data: ProductData, gallery: dict[int, Tensor]) -> None:
+def test_image_queries_over_the_whole_gallery(
+    found: Evaluation, bundles: tuple[Bundle, Bundle], data: ProductData, gallery: dict[int, Tensor]
+) -> None:
     ranks = {}
     for row in (2, 5, 10, 13, 18, 21):
         vector = bundles[1].model.embed(data.view_queries(torch.tensor([row])))[0]
@@ -93,7 +100,9 @@ def test_image_queries_over_the_whole_gallery(found: Evaluation, bundles: tuple[
 
 
 @torch.inference_mode()
-def test_image_and_text_of_one_page_find_each_other(found: Evaluation, bundles: tuple[Bundle, Bundle], data: ProductData) -> None:
+def test_image_and_text_of_one_page_find_each_other(
+    found: Evaluation, bundles: tuple[Bundle, Bundle], data: ProductData
+) -> None:
     rows = [5, 13, 18, 21]  # 2 has no image, 10 no text
     parts = {row: bundles[1].model.embeddings(data.products(torch.tensor([row]))) for row in rows}
     image, text = ({row: getattr(part, name)[0] for row, part in parts.items()} for name in ("image", "text"))
@@ -103,7 +112,9 @@ def test_image_and_text_of_one_page_find_each_other(found: Evaluation, bundles: 
 
 
 @torch.inference_mode()
-def test_categories_of_the_held_out_products(found: Evaluation, bundles: tuple[Bundle, Bundle], data: ProductData) -> None:
+def test_categories_of_the_held_out_products(
+    found: Evaluation, bundles: tuple[Bundle, Bundle], data: ProductData
+) -> None:
     guesses = {}
     for row in (2, 5, 10, 13, 18, 21):
         guesses[row] = bundles[0].labels[int(bundles[0].model.classify(data.products(torch.tensor([row]))).argmax())]

@@ -1,4 +1,4 @@
-"""The feature cache: the same embeddings as from raw pixels and words, computed once, and what becomes of queries and videos."""
+"""The feature cache: the embeddings of raw pixels and words, computed once; what becomes of queries and videos."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from models.commercemm import CommerceMM
 from models.dataset import ProductData
 from models.features import VIDEO_VIEWS, FeatureCache, load_product_data
 from models.towers import Towers
-from tests.models.made import preprocess, tiny_model
+from tests.models.made import close, preprocess, tiny_model
 
 COLOURS = ("red", "green", "blue", "gold", "black", "white")
-HALF = {"atol": 2e-3, "rtol": 0.0}  # tower tokens are kept as float16
+HALF = 2e-3  # tower tokens are kept as float16
 
 
 def picture(colour: str, width: int = 48, height: int = 48) -> bytes:
@@ -93,7 +93,10 @@ def make_table(snapshot: Path, folder: Path, left_out: tuple[str, ...] = ()) -> 
     opened = Snapshot.open(snapshot)
     rows = [row for row in opened.products().to_pylist() if row["id"] not in left_out]
     columns = ("title", "description", "attributes", "group", "split")
-    products = [{"product_id": row["id"], "category": " > ".join(row["category_path"])} | {name: row[name] for name in columns} for row in rows]
+    products = [
+        {"product_id": row["id"], "category": " > ".join(row["category_path"])} | {name: row[name] for name in columns}
+        for row in rows
+    ]
     asked = opened.queries(["id", "kind", "text", "relevant", "split"]).to_pylist()
     pairs = [
         {"query_id": row["id"], "kind": row["kind"], "text": row["text"], "product_id": id, "split": row["split"]}
@@ -104,7 +107,9 @@ def make_table(snapshot: Path, folder: Path, left_out: tuple[str, ...] = ()) -> 
     names = ("query_id", "kind", "text", "product_id", "split")
     folder.mkdir()
     pq.write_table(pa.Table.from_pylist(products), folder / "products.parquet")
-    pq.write_table(pa.Table.from_pylist(pairs, schema=pa.schema([(name, pa.string()) for name in names])), folder / "pairs.parquet")
+    pq.write_table(
+        pa.Table.from_pylist(pairs, schema=pa.schema([(name, pa.string()) for name in names])), folder / "pairs.parquet"
+    )
     return folder
 
 
@@ -139,7 +144,9 @@ def table(snapshot: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def data(model: CommerceMM, snapshot: Path, table: Path, tmp_path_factory: pytest.TempPathFactory) -> ProductData:
-    return load_product_data(snapshot, table, FeatureCache(tmp_path_factory.mktemp("cache"), model.towers, preprocess()))
+    return load_product_data(
+        snapshot, table, FeatureCache(tmp_path_factory.mktemp("cache"), model.towers, preprocess())
+    )
 
 
 @torch.inference_mode()
@@ -149,18 +156,18 @@ def test_cached_and_raw_embeddings_agree(model: CommerceMM, snapshot: Path, data
     words = [preprocess().product_text(row["title"], row["description"]) for row in rows]
     raw, cached = preprocess().batch(photos, words), data.products(torch.arange(6))
     assert data.product_ids == [row["id"] for row in rows]
-    assert torch.allclose(model.embed(cached), model.embed(raw), **HALF)
-    assert torch.allclose(model.classify(cached), model.classify(raw), **HALF)
+    assert close(model.embed(cached), model.embed(raw), within=HALF)
+    assert close(model.classify(cached), model.classify(raw), within=HALF)
     assert data.images.present.tolist() == [True, True, True, True, False, True]
 
 
 @torch.inference_mode()
 def test_cached_and_raw_queries_agree(model: CommerceMM, data: ProductData) -> None:
     asked = preprocess().batch([None] * 3, data.query_texts)
-    assert torch.allclose(model.embed(data.text_queries(torch.arange(3))), model.embed(asked), **HALF)
+    assert close(model.embed(data.text_queries(torch.arange(3))), model.embed(asked), within=HALF)
     photo = preprocess().batch([decode_image(picture("gold"))], [None])
     row = data.view_ids.index("i0")
-    assert torch.allclose(model.embed(data.view_queries(torch.tensor([row]))), model.embed(photo), **HALF)
+    assert close(model.embed(data.view_queries(torch.tensor([row]))), model.embed(photo), within=HALF)
 
 
 def test_equal_words_are_one_query_held_out_when_any_is(data: ProductData) -> None:
@@ -180,7 +187,7 @@ def test_further_images_and_video_frames_are_views_of_their_product(model: Comme
     # frames 0, 2, 4 and 6 of eight
     shades = [Image.new("RGB", (32, 32), (20 * frame,) * 3) for frame in (0, 2, 4, 6)]
     raw = preprocess().batch(shades, [None] * 4)
-    assert torch.allclose(model.embed(data.view_queries(torch.arange(2, 6))), model.embed(raw), **HALF)
+    assert close(model.embed(data.view_queries(torch.arange(2, 6))), model.embed(raw), within=HALF)
 
 
 def test_the_words_of_a_document_have_its_attributes(data: ProductData) -> None:
@@ -212,7 +219,7 @@ def test_other_towers_share_nothing(snapshot: Path, table: Path, tmp_path: Path,
     towers = CountingTowers(model.config)
     load_product_data(snapshot, table, FeatureCache(tmp_path, towers, preprocess()))
     other = CountingTowers(model.config)
-    other.image.patches.weight.data.mul_(2)
+    next(other.image.parameters()).mul_(2)
     load_product_data(snapshot, table, FeatureCache(tmp_path, other, preprocess()))
     assert other.seen == towers.seen
 
@@ -224,7 +231,10 @@ def test_a_product_outside_the_training_table_is_left_out_with_its_views(
     data = load_product_data(snapshot, table, FeatureCache(tmp_path / "cache", model.towers, preprocess()))
     assert "p1" not in data.product_ids
     assert data.view_pairs.product.tolist() == [0, 0, data.product_ids.index("p3")]
-    assert {data.view_split[row] for row, id in enumerate(data.view_ids) if id.startswith("p1#")} <= {"val", "catalogue"}
+    assert {data.view_split[row] for row, id in enumerate(data.view_ids) if id.startswith("p1#")} <= {
+        "val",
+        "catalogue",
+    }
 
 
 def test_a_shop_without_queries(tmp_path: Path, model: CommerceMM) -> None:

@@ -15,6 +15,7 @@ from models.finetune import (
     FEWEST_QUERIES,
     TERM_EARNS,
     WEIGHTS,
+    Weights,
     drop_modalities,
     finetune_task,
     fit_term_weights,
@@ -59,7 +60,7 @@ def test_the_weights_of_the_terms_are_the_simplest_good_ones_for_search(row: int
 
 
 def test_an_extra_term_must_earn_its_place() -> None:
-    choices = [(1.0, 1.0, 1.0), (1.0, 0.0, 1.0), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)]
+    choices: list[Weights] = [(1.0, 1.0, 1.0), (1.0, 0.0, 1.0), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)]
     assert simplest_best(choices, [0.5, 0.5, 0.4, 0.3]) == (1.0, 0.0, 1.0)
     assert simplest_best(choices, [0.5, 0.4, 0.4, 0.3]) == (1.0, 1.0, 1.0)
     assert simplest_best(choices, [0.5, 0.5, 0.497, 0.498]) == (0.0, 0.0, 1.0)

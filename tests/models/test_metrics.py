@@ -20,7 +20,13 @@ def asked() -> tuple[np.ndarray, list[list[int]]]:
 
 @pytest.mark.parametrize(
     "ours, theirs",
-    [("recall@1", "hit_rate@1"), ("recall@5", "hit_rate@5"), ("recall@10", "hit_rate@10"), ("map", "map"), ("ndcg@10", "ndcg@10")],
+    [
+        ("recall@1", "hit_rate@1"),
+        ("recall@5", "hit_rate@5"),
+        ("recall@10", "hit_rate@10"),
+        ("map", "map"),
+        ("ndcg@10", "ndcg@10"),
+    ],
 )
 def test_ranx_agrees(asked: tuple[np.ndarray, list[list[int]]], ours: str, theirs: str) -> None:
     scores, relevant = asked

@@ -32,7 +32,12 @@ def evaluation(classes: int = 3) -> Evaluation:
 @pytest.mark.parametrize("classes", [1, 3, 40])
 def test_four_pictures(classes: int, tmp_path: Path) -> None:
     save_plots(evaluation(classes), CURVES, tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["categories.png", "confusion.png", "retrieval.png", "training.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "categories.png",
+        "confusion.png",
+        "retrieval.png",
+        "training.png",
+    ]
     for path in tmp_path.iterdir():
         with Image.open(path) as image:
             image.load()

@@ -14,6 +14,7 @@ import models.pretrain
 from goodsight.errors import InputError
 from models.bundle import PRETRAINED, Bundle
 from models.config import Recipe
+from models.dataset import ProductData
 from models.finetune import finetune_task
 from models.pretrain import pretrain
 from models.training import History, learning_rate_share, read_history, train, trainable_state, write_history
@@ -57,7 +58,9 @@ def test_a_stopped_pretraining_goes_on_to_the_same_weights(
     assert_same(run_pretraining(tmp_path), uninterrupted)
 
 
-def test_a_finished_training_is_not_run_again(uninterrupted: tuple[State, History], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finished_training_is_not_run_again(
+    uninterrupted: tuple[State, History], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run_pretraining(tmp_path)
     monkeypatch.setattr(models.pretrain, "image_text_update", None)  # would fail if it were called
     assert_same(run_pretraining(tmp_path), uninterrupted)
@@ -77,7 +80,9 @@ def test_history_has_a_row_a_step(uninterrupted: tuple[State, History], tmp_path
     terms = [set(row) - {"step", "loss", "itc", "itm", "mlm"} for row in history[:3]]
     assert [len(found) for found in terms] == [3, 3, 9]  # query, view and post in turn
     for row in history:
-        assert row["loss"] == pytest.approx(sum(value for name, value in row.items() if name not in ("step", "loss")), abs=1e-4)
+        assert row["loss"] == pytest.approx(
+            sum(value for name, value in row.items() if name not in ("step", "loss")), abs=1e-4
+        )
     write_history(tmp_path / "curve.jsonl", history)
     assert read_history(tmp_path / "curve.jsonl") == history
 
@@ -126,7 +131,10 @@ def test_pretraining_learns_what_can_be_learned(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("task, objective, much", [("categorize", "category", 0.8), ("retrieve", "itc", 0.9)])
 def test_fine_tuning_learns_its_task(task: str, objective: str, much: float, tmp_path: Path) -> None:
-    data, parent = shop(), Bundle(tiny_model(seed=4), preprocess(), PRETRAINED, provenance={"snapshot": "s"}, digest="d")
+    data, parent = (
+        shop(),
+        Bundle(tiny_model(seed=4), preprocess(), PRETRAINED, provenance={"snapshot": "s"}, digest="d"),
+    )
     before = {name: value.clone() for name, value in parent.model.state_dict().items()}
     recipe = Recipe(steps=30, batch=8, fused=0, learning_rate=3e-3)
     tuned, history = finetune_task(task, parent, data, recipe, tmp_path)
@@ -134,7 +142,9 @@ def test_fine_tuning_learns_its_task(task: str, objective: str, much: float, tmp
     assert sum(curve[-5:]) < much * sum(curve[:5])
     assert (tuned.task, tuned.provenance["snapshot"], tuned.provenance["parent"]) == (task, "s", "d")
     assert not tuned.model.training
-    assert all(torch.equal(value, before[name]) for name, value in parent.model.state_dict().items())  # the parent stays
+    assert all(
+        torch.equal(value, before[name]) for name, value in parent.model.state_dict().items()
+    )  # the parent stays
 
 
 def test_learning_rate_by_hand() -> None:
@@ -147,7 +157,7 @@ def test_learning_rate_by_hand() -> None:
     assert learning_rate_share(0, Recipe(steps=1, batch=1, fused=0, learning_rate=1.0)) == 1.0
 
 
-@pytest.mark.parametrize("missing", ["no_image", "no_text"])
-def test_a_shop_without_one_whole_page_is_told(missing: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("data", [shop(no_image=range(24)), shop(no_text=range(24))], ids=["no images", "no texts"])
+def test_a_shop_without_one_whole_page_is_told(data: ProductData, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="both an image and a text"):
-        pretrain(tiny_model(), shop(**{missing: range(24)}), preprocess(), SHORT, tmp_path)
+        pretrain(tiny_model(), data, preprocess(), SHORT, tmp_path)
