@@ -46,21 +46,29 @@ class FusionLayer(nn.Module):
         super().__init__()
         self.heads = heads
         self.norm_attention, self.norm_mlp = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv = nn.Linear(width, 3 * width)
+        self.query, self.key_value = nn.Linear(width, width), nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, width)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
         for last in (self.out, self.mlp[2]):
             nn.init.normal_(last.weight, std=0.02 / width**0.5)
             nn.init.zeros_(last.bias)
 
-    def forward(self, x_BLD: Tensor, mask_BL: Tensor) -> Tensor:
+    def forward(self, x_BLD: Tensor, mask_BL: Tensor, answers: int | None = None) -> Tensor:
+        """Hidden states of the first `answers` positions `(B, A, D)`, all of them by default; every position is attended to."""
         B, L, D = x_BLD.shape
-        q, k, v = self.qkv(self.norm_attention(x_BLD)).view(B, L, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
-        scores_BHLL = (q @ k.transpose(-1, -2)) * (D // self.heads) ** -0.5  # short rows: faster than the fused kernel on CPU
-        scores_BHLL = scores_BHLL.masked_fill(~mask_BL[:, None, None, :], -1e4)
-        attended = scores_BHLL.softmax(dim=-1).to(v.dtype) @ v
-        x_BLD = x_BLD + self.out(attended.transpose(1, 2).reshape(B, L, D))
-        return x_BLD + self.mlp(self.norm_mlp(x_BLD))
+        A = L if answers is None else answers
+        normed = self.norm_attention(x_BLD)
+        q = self._heads(self.query(normed[:, :A]))
+        k, v = (self._heads(part) for part in self.key_value(normed).chunk(2, dim=-1))
+        scores_BHAL = (q @ k.transpose(-1, -2)) * (D // self.heads) ** -0.5  # short rows: faster than the fused kernel on CPU
+        scores_BHAL = scores_BHAL.masked_fill(~mask_BL[:, None, None, :], -1e4)
+        attended = scores_BHAL.softmax(dim=-1).to(v.dtype) @ v
+        x_BAD = x_BLD[:, :A] + self.out(attended.transpose(1, 2).reshape(B, A, D))
+        return x_BAD + self.mlp(self.norm_mlp(x_BAD))
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """`(B, L, D)` -> `(B, H, L, D / H)`."""
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
 class CommerceMM(nn.Module):
@@ -74,8 +82,8 @@ class CommerceMM(nn.Module):
         self.towers = Towers(config)
         channels = self.towers.image_channels
         self.image_norm = nn.LayerNorm(channels)
-        self.image_project = nn.Sequential(nn.Linear(channels, 2 * width), nn.GELU(), nn.Dropout(config.dropout), nn.Linear(2 * width, width))
-        self.text_project = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Dropout(config.dropout), nn.Linear(2 * width, width))
+        self.image_project = _projection(channels, width, config.dropout)
+        self.text_project = _projection(width, width, config.dropout)
         self.text_pool = nn.Linear(width, 1)
         self.image_token = nn.Linear(channels, width)
         self.image_position = nn.Parameter(torch.zeros(config.image_grid**2, width))
@@ -149,8 +157,11 @@ class CommerceMM(nn.Module):
         pooled = F.normalize(pooled + self.towers.text.bag_of_words(tokens["text_ids"], mask), dim=-1)
         return F.normalize(pooled + self.text_project(pooled), dim=-1)
 
-    def fuse(self, tokens: Batch, first: Tensor) -> Tensor:
-        """Hidden states `(B, 1 + T + V * G, D)` of [first token; text; image]; `first` is `(B, D)`."""
+    def fuse(self, tokens: Batch, first: Tensor, words: bool = False) -> Tensor:
+        """Hidden states of [first token; text; image]: `(B, 1, D)` of the first, or with `words` `(B, 1 + T + V * G, D)` of all.
+
+        `first` is `(B, D)`. Without `words` the last layer answers for the first token alone: the same value at half the cost.
+        """
         images, image_mask = tokens["image_tokens"], tokens["image_tokens_mask"]
         views = images.shape[1] // self.config.image_grid**2
         text = tokens["text_tokens"] + self.modality[1]
@@ -160,7 +171,8 @@ class CommerceMM(nn.Module):
         for depth, layer in enumerate(self.layers):
             if depth == self.config.text_layers:
                 hidden, mask = torch.cat([hidden, image.to(hidden.dtype)], dim=1), torch.cat([mask, image_mask], dim=1)
-            hidden = layer(hidden, mask)
+            last = depth == len(self.layers) - 1
+            hidden = layer(hidden, mask, answers=1 if last and not words else None)
         return self.norm(hidden)
 
     def multimodal(self, first: Tensor, hidden: Tensor) -> Tensor:
@@ -220,6 +232,10 @@ class CommerceMM(nn.Module):
     def word_logits(self, hidden: Tensor) -> Tensor:
         """`(K, D)` hidden states -> `(K, vocabulary)`; the decoder is tied to the text tower's word embeddings."""
         return self.word_head(hidden) @ self.towers.text.word_embeddings.T + self.word_bias
+
+
+def _projection(channels: int, width: int, dropout: float) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(channels, 2 * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * width, width))
 
 
 def presence(tokens: Batch) -> tuple[Tensor, Tensor]:

@@ -45,7 +45,7 @@ class Recipe:
 
 _SIZES = {
     "tiny": ModelConfig("", "tiny", "tiny", "tiny", 32, 2, 16, 32, 2, 2, 1),
-    "small": ModelConfig("", "small", "efficientnet-lite0", "minilm-l6", 160, 3, 48, 384, 6, 2, 0),
+    "small": ModelConfig("", "small", "efficientnet-lite0", "minilm-l6", 160, 3, 32, 384, 6, 2, 0),
 }
 
 SIZES = tuple(_SIZES)

@@ -1,6 +1,7 @@
 """What training and evaluation draw batches from: cached tower tokens of products, queries and views, and the pairs between them.
 
-Legend: N products, Q text queries, M views (image queries, further images, video frames), L tower tokens an image, C channels, T text tokens.
+Legend: N products, Q text queries, M views (image queries, further images, video frames), L tower tokens an image,
+C channels, T text tokens.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from models.dataset import ProductData, answers
 from models.metrics import Items, categorization, macro_f1, means, retrieval
 
 EVALUATION_BATCH = 256
+ITEMS = pa.schema([("metric", pa.string()), ("item", pa.string()), ("value", pa.float64())])
 
 
 @dataclass
@@ -42,10 +43,12 @@ class Evaluation:
             folder / "metrics.json",
             {"metrics": self.metrics, "baselines": self.baselines, "counts": self.counts, **provenance},
         )
-        rows = [(name, item, float(value)) for name, (ids, values) in self.items.items() for item, value in zip(ids, values, strict=True)]
-        columns = list(zip(*rows, strict=True)) or [[], [], []]
-        schema = pa.schema([("metric", pa.string()), ("item", pa.string()), ("value", pa.float64())])
-        pq.write_table(pa.table([pa.array(c, t) for c, t in zip(columns, schema.types, strict=True)], schema=schema), folder / "items.parquet")
+        columns: dict[str, list[Any]] = {name: [] for name in ITEMS.names}
+        for metric, (ids, values) in self.items.items():
+            columns["metric"] += [metric] * len(ids)
+            columns["item"] += ids
+            columns["value"] += values.tolist()
+        pq.write_table(pa.table(columns, schema=ITEMS), folder / "items.parquet")
 
 
 @torch.inference_mode()

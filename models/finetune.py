@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -37,10 +38,8 @@ def finetune_task(
     labels = labels_of(data) if task == "categorize" else []
     model = CommerceMM(parent.config, classes=len(labels))
     model.load_state_dict(parent.model.state_dict(), strict=not labels)
-    if task == "categorize":
-        history = categorize(model, data, labels, recipe, checkpoints)
-    else:
-        history = retrieve(model, data, recipe, checkpoints)
+    train_task = partial(categorize, labels=labels) if task == "categorize" else retrieve
+    history = train_task(model, data, recipe=recipe, checkpoints=checkpoints)
     provenance = {**parent.provenance, "parent": parent.digest, "recipe": as_dict(recipe)}
     return Bundle(model.eval(), parent.preprocess, task, labels, provenance), history
 

@@ -65,7 +65,7 @@ def image_text_update(
     image_rows = torch.cat([image[few], image[few], image[few][hard_image], image[few]])
     text_rows = torch.cat([text[few], text[few][hard_text], text[few], model.text_embedding(masked)])
     first = model.first_token(mixed, image_rows, text_rows)
-    hidden = model.fuse(mixed, first)
+    hidden = model.fuse(mixed, first, words=True)
 
     size = len(page["text_ids"])
     matched = torch.zeros(3 * size, dtype=torch.long)

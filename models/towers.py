@@ -59,7 +59,13 @@ class EfficientNetTower(nn.Module):
         return self.net.extract_features(pixels.to(memory_format=torch.channels_last))
 
 
-_NORMALISED = (("_conv_stem", "_bn0"), ("_conv_head", "_bn1"), ("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2"))
+_NORMALISED = (
+    ("_conv_stem", "_bn0"),
+    ("_conv_head", "_bn1"),
+    ("_expand_conv", "_bn0"),
+    ("_depthwise_conv", "_bn1"),
+    ("_project_conv", "_bn2"),
+)
 
 
 def _fold_batch_norm(net: nn.Module) -> nn.Module:

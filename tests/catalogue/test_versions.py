@@ -124,7 +124,7 @@ def test_a_killed_store_leaves_the_last_version_whole(first: Path, second: Path,
     home = tmp_path / "home"
     revision = store(first, home, "shop")
     command = [sys.executable, "-c", STORE_AND_STOP, str(second), str(home), "shop", step]
-    killed = subprocess.run(command, capture_output=True, env=os.environ | {"PYTHONPATH": os.getcwd()}, check=False)
+    killed = subprocess.run(command, capture_output=True, env=os.environ | {"PYTHONPATH": str(Path.cwd())}, check=False)
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     assert [version["revision"] for version in list_versions(home)] == [revision]
     assert sha256_files(fetch(revision, home, tmp_path / "out")) == sha256_files(first)
