@@ -12,10 +12,10 @@ def _between(low: int, value: int, high: int) -> int:
 
 
 def pretraining(size: str, products: int, seed: int) -> Recipe:
-    """At `small`: about 10 passes over the products, 80 to 250 steps of 256 (minutes on two CPU cores)."""
+    """At `small`: about 8 passes over the products, 80 to 200 steps of 256 (minutes on two CPU cores)."""
     if size == "tiny":
         return Recipe(**{**vars(_TINY), "seed": seed})
-    return Recipe(steps=_between(80, 10 * products // 256, 250), batch=256, fused=48, learning_rate=1e-3, seed=seed, checkpoint_every=20)
+    return Recipe(steps=_between(80, 8 * products // 256, 200), batch=256, fused=48, learning_rate=1e-3, seed=seed, checkpoint_every=20)
 
 
 def finetuning(task: str, size: str, products: int, seed: int) -> Recipe:
@@ -23,5 +23,5 @@ def finetuning(task: str, size: str, products: int, seed: int) -> Recipe:
     if size == "tiny":
         return Recipe(**{**vars(_TINY), "seed": seed})
     if task == "categorize":
-        return Recipe(steps=_between(80, 14 * products // 256, 400), batch=256, fused=0, learning_rate=5e-4, seed=seed)
-    return Recipe(steps=_between(60, 12 * products // 256, 350), batch=256, fused=0, learning_rate=5e-4, seed=seed)
+        return Recipe(steps=_between(80, 12 * products // 256, 300), batch=256, fused=0, learning_rate=5e-4, seed=seed)
+    return Recipe(steps=_between(60, 10 * products // 256, 280), batch=256, fused=0, learning_rate=5e-4, seed=seed)
