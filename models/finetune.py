@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from goodsight.errors import InputError
 from goodsight.progress import note
@@ -20,10 +21,11 @@ from models.metrics import retrieval
 from models.objectives import same, symmetric_info_nce
 from models.pretrain import Losses, omni_update
 from models.sampling import PairSampler, epoch_rows, generator
-from models.training import History, train
+from models.training import History, train, trainable_state
 
 FEWEST_QUERIES = 20  # on validation, to fit weights
 TERM_EARNS = 0.005  # mean average precision on validation
+SHARES = (0.25, 0.5, 0.75, 1.0)  # of the fine-tuned weights
 Weights = tuple[float, ...]  # of i, t, m
 WEIGHTS: list[Weights] = [weights for weights in product((1.0, 0.5, 0.0), repeat=3) if max(weights) == 1.0]
 ONE_MODALITY = 0.2  # share of rows that lose their image, and share that lose their text
@@ -76,7 +78,11 @@ def categorize(model: CommerceMM, data: ProductData, labels: list[str], recipe: 
 
 
 def retrieve(model: CommerceMM, data: ProductData, recipe: Recipe, checkpoints: Path) -> History:
-    """The contrastive terms alone: image <-> text of a page, and query or view -> the page's i, t and m; then the terms' weights."""
+    """The contrastive terms alone: image <-> text of a page, and query or view -> the page's i, t and m.
+
+    Then what validation chooses: how far to go from the pretrained weights, and the weights of the terms.
+    """
+    pretrained = {name: value.clone() for name, value in trainable_state(model).items()}
     pages = data.whole_pages("train", "catalogue")
     pairs = PairSampler(data)
     sources = [source for source in pairs.sources if source != "post"]
@@ -91,19 +97,46 @@ def retrieve(model: CommerceMM, data: ProductData, recipe: Recipe, checkpoints: 
         yield losses
 
     history = train(model, updates, recipe, checkpoints, "fine-tuning retrieve")
-    fit_term_weights(model.eval(), data)
+    average_weights(model.eval(), pretrained, data)
     return history
 
 
+@torch.no_grad()
+def average_weights(model: CommerceMM, pretrained: dict[str, Tensor], data: ProductData) -> None:
+    """Keeps as much of the pretrained weights as validation does not mind: few queries are soon learned by heart.
+
+    Weights are averaged in `SHARES` of the fine-tuned ones (WiSE-FT, Wortsman et al. 2022); of the shares within
+    `TERM_EARNS` of the best mean average precision, the smallest is taken. Without validation queries nothing changes.
+    """
+    tuned = {name: value.clone() for name, value in trainable_state(model).items()}
+
+    def take(share: float) -> float:
+        mixed = {name: torch.lerp(pretrained[name], value, share) for name, value in tuned.items()}
+        model.load_state_dict(mixed, strict=False)
+        found = fit_term_weights(model, data)
+        return sum(found.values()) / len(found) if found else 0.0
+
+    values = {share: take(share) for share in SHARES}
+    if not any(values.values()):
+        take(1.0)
+        return
+    share = min(share for share, value in values.items() if value >= max(values.values()) - TERM_EARNS)
+    take(share)
+    weights = {name: row.tolist() for name, row in zip(("image", "text"), model.term_weights, strict=True)}
+    note(f"validation chose {share:.0%} of the way from the pretrained weights; weights of i, t, m for queries: {weights}")
+
+
 @torch.inference_mode()
-def fit_term_weights(model: CommerceMM, data: ProductData) -> None:
+def fit_term_weights(model: CommerceMM, data: ProductData) -> dict[str, float]:
     """Sets how much X->I, X->T and X->M count in search, for images and for texts, by mean average precision on validation.
 
-    The gallery is the validation products and the catalogue ones. With too few validation queries the weights stay.
+    The gallery is the validation products and the catalogue ones. Returns the precision of each kind of query;
+    with too few validation queries of a kind its weights stay, and it is not among them.
     """
     gallery = data.rows("val", "catalogue")
+    found: dict[str, float] = {}
     if not len(gallery):
-        return
+        return found
     pages = [model.embeddings(data.products(part)) for part in gallery.split(256)]
     for row, pairs, split, batch, name in (
         (0, data.view_pairs, data.view_split, data.view_queries, "image"),
@@ -119,7 +152,8 @@ def fit_term_weights(model: CommerceMM, data: ProductData) -> None:
             values.append(_precision(model, queries, pages, list(asked.values())))
         best = simplest_best(WEIGHTS, values)
         model.term_weights[row] = torch.tensor(best)
-        note(f"{name} queries: weights of i, t, m are {best}, chosen on {len(asked)} validation queries")
+        found[name] = values[WEIGHTS.index(best)]
+    return found
 
 
 def simplest_best(choices: list[Weights], values: list[float]) -> Weights:
