@@ -24,6 +24,7 @@ def evaluate_component(  # type: ignore[no-untyped-def]
 
     from components import shell
     from components.steps import evaluate as room
+    from goodsight.files import write_json
 
     with shell.step("evaluate", candidate=candidate, evaluation=evaluation, champion_evaluation=champion_evaluation, plots=plots):
         data = (Path(snapshot.path), Path(table.path))
@@ -34,3 +35,5 @@ def evaluate_component(  # type: ignore[no-untyped-def]
         for name, value in figures.items():
             metrics.log_metric(name, value)
         confusion.log_confusion_matrix(names, matrix)
+        write_json(Path(metrics.path), figures)  # kfp's local cache takes an artifact without a file for a lost one
+        write_json(Path(confusion.path), {"categories": names, "counts": matrix})

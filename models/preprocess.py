@@ -83,7 +83,7 @@ class Preprocess:
         """`(3, H, W)` float32 of an RGB image."""
         square = image.resize((self.image.size, self.image.size), Image.Resampling.BICUBIC)
         array = np.asarray(square, dtype=np.float32) / 255.0
-        array = (array - np.float32(self.image.mean)) / np.float32(self.image.std)
+        array = (array - np.asarray(self.image.mean, np.float32)) / np.asarray(self.image.std, np.float32)
         return torch.from_numpy(array).permute(2, 0, 1).contiguous()
 
     def tokens(self, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:

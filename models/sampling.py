@@ -19,7 +19,7 @@ def generator(*keys: int) -> torch.Generator:
 def epoch_rows(count: int, batch: int, step: int, seed: int) -> Tensor:
     """`(batch,)` positions of step `step`: every epoch is a new permutation; batches cross its end."""
     start = step * batch
-    positions = []
+    positions: list[int] = []
     while len(positions) < batch:
         epoch, offset = divmod(start + len(positions), count)
         order = torch.randperm(count, generator=generator(seed, epoch))
