@@ -48,8 +48,9 @@ class FusionLayer(nn.Module):
         self.norm_attention, self.norm_mlp = nn.LayerNorm(width), nn.LayerNorm(width)
         self.query, self.key_value = nn.Linear(width, width), nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, width)
-        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
-        for last in (self.out, self.mlp[2]):
+        narrow = nn.Linear(4 * width, width)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), narrow)
+        for last in (self.out, narrow):
             nn.init.normal_(last.weight, std=0.02 / width**0.5)
             nn.init.zeros_(last.bias)
 
@@ -100,8 +101,8 @@ class CommerceMM(nn.Module):
         self._start_small()
 
     def _start_small(self) -> None:
-        nn.init.zeros_(self.text_project[3].weight)
-        nn.init.zeros_(self.text_project[3].bias)
+        for value in self.text_project[3].parameters():
+            nn.init.zeros_(value)
         nn.init.zeros_(self.text_pool.weight)
         nn.init.normal_(self.multimodal_project.weight, std=0.02)
         nn.init.zeros_(self.multimodal_project.bias)

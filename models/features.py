@@ -50,14 +50,14 @@ class FeatureCache:
 
     def __init__(self, folder: Path, towers: Towers, preprocess: Preprocess) -> None:
         self.folder, self.towers, self.preprocess = folder, towers.eval(), preprocess
-        self.key = sha256_json({"towers": towers.digest, "preprocess": preprocess.digest})
+        self.key = sha256_json({"towers": towers.digest, "grid": towers.image_grid, "preprocess": preprocess.digest})
 
     def _path(self, kind: str, content: str) -> Path:
         return self.folder / f"{kind}-{sha256_json([self.key, kind, content])}.safetensors"
 
     def images(self, kind: str, content: str, images: Iterator[Image.Image], count: int) -> Tensor:
         """`(count, G, C)` float16 of `images`, from the cache when the content digest is known."""
-        path = self._path(kind, content)
+        path = self._path(kind, f"{content} {count}")
         if not path.is_file():
             rows, pending = [], []
             for image in track(images, "image features", "images", total=count):
@@ -162,7 +162,10 @@ class _Media:
 
 def _media(opened: Snapshot, cache: FeatureCache, row_of: dict[str, int]) -> _Media:
     """Image features of products (the first image), of their further images and video frames, and of image queries."""
-    main_ids, view_ids, owner, split = [], [], {}, {}
+    main_ids: list[str] = []
+    view_ids: list[str] = []
+    owner: dict[str, str] = {}
+    split: dict[str, str] = {}
     main, views = [], []
     for shard in opened.shards("products"):
         content = opened.manifest["files"][shard.relative_to(opened.folder).as_posix()]

