@@ -17,6 +17,7 @@ import pytest
 from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
 
 from samples import furniture
+from tests.docs.blocks import run, served_blocks, stand_in
 from tests.pipelines.made import GOODSIGHT, LENIENT_POLICY, command, damage, last_json, some_furniture, surroundings, write_products
 
 pytestmark = pytest.mark.pipeline
@@ -134,6 +135,15 @@ def test_served_answers_have_titles_scores_and_the_version(world: World) -> None
     assert refused.returncode == 2 and "error:" in refused.stderr and "Traceback" not in refused.stderr
     stopped = command("search", "red sofa", home=world.home, **world.ports)
     assert stopped.returncode == 1 and "goodsight serve" in stopped.stderr
+
+
+def test_the_commands_of_the_documents_work_on_a_served_model(world: World, tmp_path: Path) -> None:
+    clone = stand_in(tmp_path / "goodsight", world.home)
+    with served(world):
+        told = {f"{block.page}:{block.line}": run(block, clone, **world.ports) for block in served_blocks()}
+    assert told
+    failed = {place: done.stdout + done.stderr for place, done in told.items() if done.returncode}
+    assert not failed
 
 
 def test_too_many_bad_rows_stop_the_run_before_training(world: World, tmp_path: Path) -> None:
