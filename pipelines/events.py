@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -114,8 +114,3 @@ class Listener:
 
     def _on_error(self, event: dict[str, Any]) -> None:
         self.story.error = event
-
-
-def terminal() -> TextIO:
-    """Standard output as the user gave it."""
-    return sys.__stdout__ or sys.stdout
