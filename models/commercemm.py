@@ -18,9 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.config import ModelConfig
+from models.dataset import Batch
 from models.towers import Towers
-
-Batch = dict[str, Tensor]
 
 
 @dataclass

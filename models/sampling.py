@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from models.dataset import ProductData
+from models.dataset import SOURCES, ProductData
 
 
 def generator(*keys: int) -> torch.Generator:
@@ -46,7 +46,7 @@ class PairSampler:
     @property
     def sources(self) -> tuple[str, ...]:
         """The sources this catalogue has."""
-        return tuple(name for name in ("query", "view", "post") if self.count(name))
+        return tuple(name for name in SOURCES if self.count(name))
 
     def count(self, source: str) -> int:
         return len(self.posts) if source == "post" else len(self.products[source])
