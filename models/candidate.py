@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from goodsight.digests import sha256_json
@@ -11,6 +12,14 @@ from goodsight.errors import InputError, IntegrityError
 from goodsight.files import read_json, whole_folder, write_json
 from models.bundle import Bundle, verify
 from models.config import TASKS
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """The verified bundles by task, and the digest over them."""
+
+    digest: str
+    bundles: dict[str, Bundle]
 
 
 def assemble(bundles: Iterable[Path], folder: Path) -> str:
@@ -34,15 +43,17 @@ def assemble(bundles: Iterable[Path], folder: Path) -> str:
     return digest
 
 
-def load_candidate(folder: Path) -> dict[str, Bundle]:
-    """The verified bundles of a candidate by task. Raises `IntegrityError` when they are not those that its record names."""
+def load_candidate(folder: Path) -> Candidate:
+    """Reads and verifies a candidate. Raises `IntegrityError` when they are not those that its record names."""
     bundles = {task: Bundle.load(folder / task) for task in TASKS}
     record = read_json(folder / "candidate.json")
     digests = {task: bundle.digest for task, bundle in bundles.items()}
     for task, digest in digests.items():
-        if record["bundles"].get(task) != digest:
-            message = f"{folder / task} is {digest[:12]}, not the bundle that candidate.json names."
-            raise IntegrityError(message, "Fetch the candidate again.")
-    if record["digest"] != sha256_json(digests):
-        raise IntegrityError(f"{folder / 'candidate.json'} does not match its own bundles.", "Fetch the candidate again.")
-    return bundles
+        promised = record.get("bundles", {}).get(task)
+        if promised != digest:
+            message = f"{folder / task} is bundle {digest[:12]}, but candidate.json names {str(promised)[:12]}."
+            raise IntegrityError(message, "Take the candidate folder whole, as the pipeline made it.")
+    if record.get("digest") != sha256_json(digests):
+        message = f"{folder / 'candidate.json'} does not match its own bundles."
+        raise IntegrityError(message, "Take the candidate folder whole, as the pipeline made it.")
+    return Candidate(record["digest"], bundles)

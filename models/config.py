@@ -55,8 +55,8 @@ def model_config(architecture: str, size: str) -> ModelConfig:
     """The shapes of `architecture` at `size`. Raises `InputError` for a name that does not exist."""
     if architecture not in ARCHITECTURES:
         raise InputError(f"Architecture {architecture!r} is unknown.", f"Choose one of: {', '.join(ARCHITECTURES)}.")
-    if size not in _SIZES:
-        raise InputError(f"Size {size!r} is unknown.", f"Choose one of: {', '.join(_SIZES)}.")
+    if size not in SIZES:
+        raise InputError(f"Size {size!r} is unknown.", f"Choose one of: {', '.join(SIZES)}.")
     return ModelConfig(**{**asdict(_SIZES[size]), "architecture": architecture})
 
 

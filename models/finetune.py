@@ -93,7 +93,8 @@ def retrieve(model: CommerceMM, data: ProductData, recipe: Recipe, checkpoints: 
         losses = {"itc": symmetric_info_nce(page.image, page.text, same(data.groups[drawn]), model.scale)}
         for source in sources:
             terms = omni_update(model, data, pairs.draw(source, recipe.batch, step, recipe.seed))
-            losses[source] = torch.stack(list(terms.values())).mean()
+            if terms:
+                losses[source] = torch.stack(list(terms.values())).mean()
         yield losses
 
     history = train(model, updates, recipe, checkpoints, "fine-tuning retrieve")

@@ -118,6 +118,8 @@ def _step(
             losses = next(pending, None)
         if losses is None:
             break
+        if not losses:  # no row of this batch has what its terms need
+            continue
         total = torch.stack([value.float() for value in losses.values()]).sum()
         fabric.backward(total)
         torch.nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_NORM)

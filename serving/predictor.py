@@ -10,20 +10,10 @@ from typing import Any
 
 import torch
 
-from goodsight.errors import IntegrityError
-from goodsight.files import read_json
 from models.bundle import Bundle
+from models.candidate import load_candidate
 from serving.index import Index
 from serving.request import Request, parse
-
-
-def _bundle(candidate: Path, task: str, record: Mapping[str, Any]) -> Bundle:
-    bundle = Bundle.load(candidate / task)
-    promised = record.get("bundles", {}).get(task)
-    if bundle.digest != promised:
-        message = f"The {task} bundle in {candidate} is {bundle.digest[:12]}, but candidate.json names {str(promised)[:12]}."
-        raise IntegrityError(message, "Take the candidate folder whole, as the pipeline made it.")
-    return bundle
 
 
 def _product(row: Mapping[str, Any], score: float) -> dict[str, Any]:
@@ -45,10 +35,9 @@ class Predictor:
     @staticmethod
     def load(candidate: Path, index: Path, version: str = "") -> Predictor:
         """Loads and verifies everything. Raises `IntegrityError` when bytes differ or the parts do not belong together."""
-        record = read_json(candidate / "candidate.json")
-        retrieve = _bundle(candidate, "retrieve", record)
-        found = Index.load(index, retrieve.digest)
-        return Predictor(version, record["digest"], _bundle(candidate, "categorize", record), retrieve, found)
+        loaded = load_candidate(candidate)
+        categorize, retrieve = loaded.bundles["categorize"], loaded.bundles["retrieve"]
+        return Predictor(version, loaded.digest, categorize, retrieve, Index.load(index, retrieve.digest))
 
     def predict(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """The answer to one request. Raises `InputError` when it is malformed."""

@@ -27,17 +27,17 @@ def measure(candidate: Path, snapshot: Path, table: Path, out: Path) -> Any:
     import models.evaluate
     from catalogue.snapshot import Snapshot
     from components.steps.state import feature_cache
-    from goodsight.files import read_json, whole_folder
+    from goodsight.files import whole_folder
     from goodsight.settings import settings
     from models.candidate import load_candidate
     from models.features import FeatureCache, load_product_data
 
     torch.set_num_threads(settings().threads)
-    bundles = load_candidate(candidate)
-    retrieve = bundles["retrieve"]
+    loaded = load_candidate(candidate)
+    retrieve = loaded.bundles["retrieve"]
     data = load_product_data(snapshot, table, FeatureCache(feature_cache(), retrieve.model.towers, retrieve.preprocess))
-    result = models.evaluate.evaluate(bundles["categorize"], retrieve, data)
-    provenance = {"snapshot": Snapshot.open(snapshot).digest, "candidate": read_json(candidate / "candidate.json")["digest"]}
+    result = models.evaluate.evaluate(loaded.bundles["categorize"], retrieve, data)
+    provenance = {"snapshot": Snapshot.open(snapshot).digest, "candidate": loaded.digest}
     with whole_folder(out) as aside:
         result.save(aside, provenance)
     return result

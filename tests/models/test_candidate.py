@@ -39,13 +39,14 @@ def candidate(bundles: dict[str, Path], tmp_path: Path) -> Path:
 
 def test_the_bundles_come_back_by_task(bundles: dict[str, Path], candidate: Path) -> None:
     loaded = load_candidate(candidate)
-    assert {task: one.digest for task, one in loaded.items()} == {task: verify(bundles[task]) for task in TASKS}
+    assert {task: one.digest for task, one in loaded.bundles.items()} == {task: verify(bundles[task]) for task in TASKS}
     record = json.loads((candidate / "candidate.json").read_text())
+    assert loaded.digest == record["digest"]
     assert record["bundles"] == {task: verify(bundles[task]) for task in TASKS}
     assert (record["architecture"], record["size"], record["snapshot"]) == ("commercemm", "tiny", "s" * 64)
     with torch.inference_mode():
-        batch = loaded["retrieve"].preprocess.batch([None], ["red sofa"])
-        assert torch.equal(loaded["retrieve"].model.embed(batch), Bundle.load(bundles["retrieve"]).model.embed(batch))
+        batch = loaded.bundles["retrieve"].preprocess.batch([None], ["red sofa"])
+        assert torch.equal(loaded.bundles["retrieve"].model.embed(batch), Bundle.load(bundles["retrieve"]).model.embed(batch))
 
 
 def test_the_digest_is_of_the_bundles_in_any_order(bundles: dict[str, Path], candidate: Path, tmp_path: Path) -> None:
@@ -83,6 +84,13 @@ def test_a_whole_bundle_that_is_another_one_is_found(bundles: dict[str, Path], c
     shutil.rmtree(candidate / "retrieve")
     shutil.copytree(bundles["other"], candidate / "retrieve")
     with pytest.raises(IntegrityError, match="retrieve"):
+        load_candidate(candidate)
+
+
+def test_a_digest_that_is_not_of_the_bundles_is_found(candidate: Path) -> None:
+    record = json.loads((candidate / "candidate.json").read_text())
+    (candidate / "candidate.json").write_text(json.dumps({**record, "digest": "f" * 64}))
+    with pytest.raises(IntegrityError, match="does not match its own bundles"):
         load_candidate(candidate)
 
 
