@@ -12,17 +12,16 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from machine import described
+
 HERE = Path(__file__).resolve().parent
-PACKAGES = ("torch", "kfp", "mlflow", "feast", "great-expectations", "dvc", "torchserve", "faiss-cpu", "transformers")
 KEPT = ("snapshot", "architecture", "products", "quarantined", "metrics", "baselines", "verdict", "seconds", "peak_rss_bytes", "steps")
 
 
@@ -32,16 +31,6 @@ def run(arguments: list[str], home: Path) -> tuple[dict[str, Any], float]:
     started = time.perf_counter()
     done = subprocess.run(command, env={**os.environ, "GOODSIGHT_HOME": str(home)}, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1]), time.perf_counter() - started
-
-
-def commit() -> str:
-    told = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, text=True, check=False)
-    return told.stdout.strip() or "unknown"
-
-
-def machine() -> dict[str, Any]:
-    names = [line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    return {"processor": names[0] if names else platform.processor(), "cores": os.cpu_count(), "system": platform.platform()}
 
 
 def main() -> None:
@@ -55,10 +44,7 @@ def main() -> None:
     name = chosen.catalogue.resolve().name if chosen.catalogue else "sample"
     report = {
         "benchmark": f"main-job-{name}",
-        "commit": commit(),
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": machine(),
-        "versions": {"python": platform.python_version(), **{package: version(package) for package in PACKAGES}},
+        **described(),
         "first_run": {key: first[key] for key in KEPT},
         "same_again": {"seconds": round(seconds, 1), "all_cached": all(step["cached"] for step in again["steps"])},
     }

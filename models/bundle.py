@@ -20,8 +20,9 @@ from safetensors.torch import load_file, save_file
 from goodsight.digests import sha256_files, sha256_json
 from goodsight.errors import IntegrityError
 from goodsight.files import read_json, whole_folder, write_json
-from models.commercemm import CommerceMM
-from models.config import ModelConfig
+from models.architectures import build
+from models.architectures.base import Architecture
+from models.config import ModelConfig, config_of
 from models.preprocess import Preprocess
 
 PRETRAINED = "pretrain"
@@ -32,7 +33,7 @@ MANIFEST = "manifest.json"
 class Bundle:
     """A verified model with all it needs to answer. `task` is `pretrain`, `categorize` or `retrieve`."""
 
-    model: CommerceMM
+    model: Architecture
     preprocess: Preprocess
     task: str
     labels: list[str] = field(default_factory=list)
@@ -71,7 +72,7 @@ class Bundle:
                 f"{folder} was trained with preprocessing {promised[:12]}, this code does {preprocess.digest[:12]}.",
                 "Serve it with the release that trained it, or train again.",
             )
-        model = CommerceMM(ModelConfig(**config), classes=len(labels))
+        model = build(config_of(config), classes=len(labels))
         model.load_state_dict(load_file(folder / "weights.safetensors"))
         return Bundle(model.eval(), preprocess, task, labels, read_json(folder / "provenance.json"), digest)
 

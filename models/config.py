@@ -1,19 +1,24 @@
-"""Sizes and recipes: one dial (`size`) sets every width, length and step count of an architecture."""
+"""Architectures, sizes and recipes: two dials (`architecture`, `size`) set every width, length and step count."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from goodsight.errors import InputError
 
-ARCHITECTURES = ("commercemm",)
 TASKS = ("categorize", "retrieve")
+MODALITIES = ("text", "image", "table", "video", "audio")
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Shapes of an architecture. Legend: G image tokens, T text tokens, D width of the fusion encoder and the embeddings."""
+    """Shapes of an architecture. Legend: G image tokens, T text tokens, D width, H heads.
+
+    `layers` is the encoder that sees all modalities: CommerceMM's one stack (its first `text_layers` see text only),
+    ECLIP's instance decoder, SCALE's joint co-transformer, InterBERT's interaction module. `modality_layers` are those
+    of one modality: before the joint ones in SCALE, after them in InterBERT.
+    """
 
     architecture: str
     size: str
@@ -24,14 +29,24 @@ class ModelConfig:
     text_length: int  # T, longest text in word pieces
     width: int  # D
     heads: int
-    layers: int  # N layers in one stack: the first `text_layers` see text only, the others text and image
-    text_layers: int
+    layers: int
+    text_layers: int = 0
+    modality_layers: int = 0
+    modalities: tuple[str, ...] = ("text", "image")
+    table_length: int = 48  # longest table in word pieces
+    frames: int = 6  # of a video
+    audio_tokens: int = 40  # of a sound, each the mean of some frames
+    mels: int = 40  # of an audio token
+    queries: int = 8  # ECLIP's instance queries: the first is the product's, the others are background
+    tower_layers: int = 0  # of the text tower; 0: all that it has
+    variant: str = ""  # a named reading of the paper, see the architecture
     dropout: float = 0.1
+    trained_towers: bool = False  # `base`: the towers learn too, so nothing is cached
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How long and how fast one training runs. `fused` rows of each batch also carry matching and masked words."""
+    """How long and how fast one training runs. `fused` rows of each batch go through the joint encoder."""
 
     steps: int
     batch: int
@@ -41,14 +56,38 @@ class Recipe:
     warmup: float = 0.1  # share of the steps
     seed: int = 17
     checkpoint_every: int = 50  # steps
+    objectives: tuple[str, ...] = ()  # families of the architecture to train; empty: all of them
 
+
+_TINY = ModelConfig("", "tiny", "tiny", "tiny", 32, 2, 16, 32, 2, 2, table_length=16, frames=3, audio_tokens=8, mels=8, queries=4)
+_SMALL = ModelConfig("", "small", "efficientnet-lite0", "minilm-l6", 160, 3, 32, 384, 6, 2)
+_BASE = ModelConfig("", "base", "resnet-50", "bert-base", 224, 7, 80, 768, 12, 6, frames=12, audio_tokens=80, mels=80, trained_towers=True)
 
 _SIZES = {
-    "tiny": ModelConfig("", "tiny", "tiny", "tiny", 32, 2, 16, 32, 2, 2, 1),
-    "small": ModelConfig("", "small", "efficientnet-lite0", "minilm-l6", 160, 3, 32, 384, 6, 2, 0),
+    "commercemm": {
+        "tiny": replace(_TINY, layers=3),
+        "small": replace(_SMALL, layers=2),
+        "base": replace(_BASE, layers=6, tower_layers=6),
+    },
+    "eclip": {
+        "tiny": replace(_TINY, image_grid=4),
+        "small": replace(_SMALL, image_grid=5),
+        "base": replace(_BASE, image_tower="vit-b16", image_grid=14, text_length=48),
+    },
+    "scale": {
+        "tiny": replace(_TINY, modality_layers=1, modalities=MODALITIES),
+        "small": replace(_SMALL, modality_layers=1, modalities=MODALITIES),
+        "base": replace(_BASE, image_grid=6, text_length=36, table_length=64, modality_layers=6, tower_layers=6, modalities=MODALITIES),
+    },
+    "interbert": {
+        "tiny": replace(_TINY, layers=1, modality_layers=1),
+        "small": replace(_SMALL, layers=3, modality_layers=3, heads=12),
+        "base": replace(_BASE, image_grid=6, text_length=36, modality_layers=6),
+    },
 }
 
-SIZES = tuple(_SIZES)
+ARCHITECTURES = tuple(_SIZES)
+SIZES = tuple(_SIZES["commercemm"])
 
 
 def model_config(architecture: str, size: str) -> ModelConfig:
@@ -57,7 +96,12 @@ def model_config(architecture: str, size: str) -> ModelConfig:
         raise InputError(f"Architecture {architecture!r} is unknown.", f"Choose one of: {', '.join(ARCHITECTURES)}.")
     if size not in SIZES:
         raise InputError(f"Size {size!r} is unknown.", f"Choose one of: {', '.join(SIZES)}.")
-    return ModelConfig(**{**asdict(_SIZES[size]), "architecture": architecture})
+    return replace(_SIZES[architecture][size], architecture=architecture)
+
+
+def config_of(fields: dict[str, Any]) -> ModelConfig:
+    """The configuration that `as_dict` wrote."""
+    return ModelConfig(**{**fields, "modalities": tuple(fields["modalities"])})
 
 
 def as_dict(config: ModelConfig | Recipe) -> dict[str, Any]:

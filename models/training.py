@@ -20,6 +20,7 @@ from models.sampling import generator
 Updates = Callable[[int], Iterable[dict[str, Tensor]]]
 History = list[dict[str, float]]
 GRADIENT_NORM = 1.0
+PRETRAINED_SHARE = 0.1  # of the learning rate (papers.md 4.3)
 
 
 def precision() -> tuple[str, str]:
@@ -39,17 +40,20 @@ def learning_rate_share(step: int, recipe: Recipe) -> float:
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
-    named = [(name, value) for name, value in model.named_parameters() if value.requires_grad]
-    decayed = [value for _, value in named if value.ndim >= 2]
-    plain = [value for _, value in named if value.ndim < 2]
-    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98), foreach=True)
+    """AdamW, weight decay on matrices alone; what came pretrained (`towers.`) learns at a tenth of the rate."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, value in model.named_parameters():
+        if value.requires_grad:
+            key = (recipe.weight_decay if value.ndim >= 2 else 0.0, PRETRAINED_SHARE if name.startswith("towers.") else 1.0)
+            groups.setdefault(key, []).append(value)
+    rows = [{"params": values, "weight_decay": decay, "share": share} for (decay, share), values in groups.items()]
+    return torch.optim.AdamW(rows, lr=recipe.learning_rate, betas=(0.9, 0.98), foreach=True)
 
 
 def trainable_state(model: nn.Module) -> dict[str, Tensor]:
-    """The weights that training changes; frozen towers are left out."""
+    """The weights that training changes, and the buffers; frozen weights are left out."""
     frozen = {name for name, value in model.named_parameters() if not value.requires_grad}
-    return {name: value for name, value in model.state_dict().items() if name not in frozen and not name.startswith("towers.")}
+    return {name: value for name, value in model.state_dict().items() if name not in frozen}
 
 
 def save_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step: int, history: History) -> None:
@@ -100,7 +104,7 @@ def train(model: nn.Module, updates: Updates, recipe: Recipe, checkpoints: Path,
     for step in track(range(start, recipe.steps), what, "steps", total=recipe.steps, done=start):
         torch.manual_seed(generator(recipe.seed, step).initial_seed())
         for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * learning_rate_share(step, recipe)
+            group["lr"] = recipe.learning_rate * learning_rate_share(step, recipe) * group["share"]
         history.append(_step(fabric, model, optimizer, updates, step))
         if (step + 1) % recipe.checkpoint_every == 0 or step + 1 == recipe.steps:
             save_checkpoint(checkpoints, model, optimizer, step + 1, history)

@@ -35,7 +35,7 @@ def measure(candidate: Path, snapshot: Path, table: Path, out: Path) -> Any:
     torch.set_num_threads(settings().threads)
     loaded = load_candidate(candidate)
     retrieve = loaded.bundles["retrieve"]
-    data = load_product_data(snapshot, table, FeatureCache(feature_cache(), retrieve.model.towers, retrieve.preprocess))
+    data = load_product_data(snapshot, table, FeatureCache(feature_cache(), retrieve.model, retrieve.preprocess))
     result = models.evaluate.evaluate(loaded.bundles["categorize"], retrieve, data)
     provenance = {"snapshot": Snapshot.open(snapshot).digest, "candidate": loaded.digest}
     with whole_folder(out) as aside:

@@ -19,7 +19,7 @@ def index(candidate: Path, snapshot: Path, table: Path, store: Path, out: Path) 
 
     torch.set_num_threads(settings().threads)
     bundle = Bundle.load(candidate / "retrieve")
-    data = load_product_data(snapshot, table, FeatureCache(feature_cache(), bundle.model.towers, bundle.preprocess))
+    data = load_product_data(snapshot, table, FeatureCache(feature_cache(), bundle.model, bundle.preprocess))
     vectors = product_embeddings(bundle.model, data, torch.arange(len(data.product_ids)))
     provenance = {
         "candidate": read_json(candidate / "candidate.json")["digest"],

@@ -7,31 +7,30 @@ def pretrain(snapshot: Path, table: Path, architecture: str, size: str, seed: in
     """Writes the pretrained bundle and its loss curve (JSON lines); returns the bundle's digest."""
     import torch
 
-    import models.pretrain
+    import models.pretraining
     from catalogue.snapshot import Snapshot
     from components.steps.state import checkpoints, feature_cache
     from goodsight.digests import code_digest
     from goodsight.settings import settings
+    from models.architectures import build
     from models.bundle import PRETRAINED, Bundle
-    from models.commercemm import CommerceMM
     from models.config import as_dict, model_config
     from models.features import FeatureCache, load_product_data
     from models.preprocess import preprocess_for
     from models.recipes import pretraining
-    from models.towers import pretrained_tokenizer
+    from models.towers import tokenizer_of
     from models.training import write_history
 
     torch.set_num_threads(settings().threads)
     config = model_config(architecture, size)
     torch.manual_seed(seed)
-    model = CommerceMM(config)
-    model.towers.load_pretrained()
-    preprocess = preprocess_for(config, pretrained_tokenizer())
-    data = load_product_data(snapshot, table, FeatureCache(feature_cache(), model.towers, preprocess))
-    recipe = pretraining(size, len(data.rows("train", "catalogue")), seed)
+    model = build(config).load_pretrained()
+    preprocess = preprocess_for(config, tokenizer_of(config.text_tower))
+    data = load_product_data(snapshot, table, FeatureCache(feature_cache(), model, preprocess))
+    recipe = pretraining(architecture, size, len(data.rows("train", "catalogue")), seed)
     digest = Snapshot.open(snapshot).digest
-    place = checkpoints("pretrain", digest, as_dict(config), as_dict(recipe), code_digest("models.pretrain"))
-    history = models.pretrain.pretrain(model, data, preprocess, recipe, place)
+    place = checkpoints("pretrain", digest, as_dict(config), as_dict(recipe), code_digest("models.pretraining"))
+    history = models.pretraining.pretrain(model, data, preprocess, recipe, place)
     write_history(curve, history)
     provenance = {"snapshot": digest, "recipe": as_dict(recipe), "code": code_digest("components.steps.pretrain")}
     return Bundle(model, preprocess, PRETRAINED, provenance=provenance).save(bundle)

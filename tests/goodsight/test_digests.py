@@ -147,7 +147,7 @@ def test_the_code_of_our_own_steps_reaches_the_kernel() -> None:
     found = code_files("components.steps.pretrain")
     assert {
         "components.steps.pretrain",
-        "models.pretrain",
+        "models.pretraining.commercemm",
         "models.towers",
         "catalogue.media",
         "goodsight.files",

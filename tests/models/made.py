@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from models.commercemm import Batch, CommerceMM
+from models.architectures import build
 from models.config import ModelConfig, Recipe, model_config
-from models.dataset import Images, Pairs, ProductData, Texts
+from models.dataset import MASKS, Batch, Frames, Images, Pairs, ProductData, Texts
 from models.preprocess import Preprocess, preprocess_for
-from models.towers import pretrained_tokenizer
+from models.towers import tokenizer_of
 
 PRODUCTS = 24
 CATEGORIES = ("Furniture > Seating > Chairs", "Furniture > Seating > Sofas", "Furniture > Tables", "Lamps")
@@ -20,19 +21,19 @@ SPLITS = ("train", "train", "test", "catalogue", "train", "test", "val", "train"
 SHORT = Recipe(steps=6, batch=8, fused=4, learning_rate=1e-3, checkpoint_every=2)
 
 
-def config() -> ModelConfig:
-    return model_config("commercemm", "tiny")
+def config(architecture: str = "commercemm") -> ModelConfig:
+    return model_config(architecture, "tiny")
 
 
 @lru_cache(maxsize=1)
 def preprocess() -> Preprocess:
-    return preprocess_for(config(), pretrained_tokenizer())
+    return preprocess_for(config(), tokenizer_of("tiny"))
 
 
-def tiny_model(seed: int = 0, classes: int = 0) -> CommerceMM:
+def tiny_model(seed: int = 0, classes: int = 0, architecture: str = "commercemm") -> Any:
     """A model in evaluation mode whose every trainable weight is random, also those that start at zero."""
     torch.manual_seed(seed)
-    model = CommerceMM(config(), classes)
+    model = build(config(architecture), classes)
     with torch.no_grad():
         for name, value in model.named_parameters():
             if value.requires_grad and name != "log_scale":
@@ -51,24 +52,45 @@ def texts(kind: Tensor, rng: torch.Generator) -> Texts:
     return Texts(ids * mask, mask, (tokens * mask[..., None]).half())
 
 
-def images(kind: Tensor, rng: torch.Generator) -> Images:
-    """`(N, 4, 16)` image tokens; those of one kind look alike."""
-    looks = torch.randn(int(kind.max()) + 1, 4, 16, generator=rng)
+def images(kind: Tensor, rng: torch.Generator, grid: int = 2) -> Images:
+    """`(N, grid * grid, 16)` image tokens; those of one kind look alike."""
+    looks = torch.randn(int(kind.max()) + 1, grid**2, 16, generator=rng)
     return Images(
-        (looks[kind] + 0.3 * torch.randn(len(kind), 4, 16, generator=rng)).half(),
+        (looks[kind] + 0.3 * torch.randn(len(kind), grid**2, 16, generator=rng)).half(),
         torch.ones(len(kind), dtype=torch.bool),
     )
 
 
+def frames(kind: Tensor, rng: torch.Generator, shape: tuple[int, int]) -> Frames:
+    """`(N, *shape)` tokens of videos or sounds; every third product has none, the others miss the last token now and then."""
+    looks = torch.randn(int(kind.max()) + 1, *shape, generator=rng)
+    mask = torch.ones(len(kind), shape[0], dtype=torch.bool)
+    mask[::2, -1] = False
+    mask[::3] = False
+    return Frames(((looks[kind] + 0.3 * torch.randn(len(kind), *shape, generator=rng)) * mask[..., None]).half(), mask)
+
+
+def tables(kind: Tensor, rng: torch.Generator) -> Texts:
+    """Tables of three pairs, `[CLS] p v v p v v p v v [SEP]`."""
+    found = texts(kind, rng)
+    parts = torch.tensor([0, 1, 2, 2, 3, 4, 4, 5, 0]).expand(len(kind), -1)
+    return Texts(found.ids, found.mask, found.tokens, parts * found.mask)
+
+
 def shop(
-    seed: int = 0, no_image: Collection[int] = (), no_text: Collection[int] = (), count: int = PRODUCTS
+    seed: int = 0,
+    no_image: Collection[int] = (),
+    no_text: Collection[int] = (),
+    count: int = PRODUCTS,
+    architecture: str = "commercemm",
 ) -> ProductData:
     """Products in 4 categories, a text query and a view for each of them. Products 0 and 1 are one leak group."""
     rng = torch.Generator().manual_seed(seed)
     category = torch.arange(count) % len(CATEGORIES)
     split = [SPLITS[row % len(SPLITS)] for row in range(count)]
     asked = ["train" if name == "catalogue" else name for name in split]
-    pages, photos = texts(category, rng), images(category, rng)
+    shape = config(architecture)
+    pages, photos = texts(category, rng), images(category, rng, shape.image_grid)
     photos.present[list(no_image)] = False
     pages.mask[list(no_text)] = False
     rows = torch.arange(count)
@@ -86,10 +108,13 @@ def shop(
         queries=texts(category, rng),
         view_ids=[f"v{row}" for row in range(count)],
         view_split=asked,
-        views=images(category, rng),
+        views=images(category, rng, shape.image_grid),
         query_pairs=pairs([(row, row) for row in range(count)] + [(2, 5), (2, 3)]),
         view_pairs=pairs([(row, row) for row in range(count)]),
         documents=[f"thing {row} {CATEGORIES[row % 4]}" for row in range(count)],
+        tables=tables(category, rng) if "table" in shape.modalities else None,
+        videos=frames(category, rng, (shape.frames, 16)) if "video" in shape.modalities else None,
+        audios=frames(category, rng, (shape.audio_tokens, shape.mels)) if "audio" in shape.modalities else None,
     )
 
 
@@ -106,5 +131,5 @@ def close(one: Tensor, other: Tensor, within: float = 1e-5) -> bool:
 
 def without(batch: Batch, *names: str) -> Batch:
     """The batch with no row having the named modalities (`image`, `text`)."""
-    masks = {"image": "image_tokens_mask", "text": "text_mask"}
-    return {**batch, **{masks[name]: torch.zeros_like(batch[masks[name]]) for name in names}}
+    there = [MASKS[name] for name in names if MASKS[name] in batch]
+    return {**batch, **{mask: torch.zeros_like(batch[mask]) for mask in there}}

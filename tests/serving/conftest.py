@@ -17,12 +17,12 @@ import torch
 from PIL import Image
 
 from goodsight.digests import HOUSE
+from models.architectures import build
 from models.bundle import Bundle
 from models.candidate import assemble
-from models.commercemm import CommerceMM
 from models.config import TASKS, model_config
-from models.preprocess import ImageSpec, Preprocess, TextSpec
-from models.towers import pretrained_tokenizer
+from models.preprocess import preprocess_for
+from models.towers import tokenizer_of
 from serving.deploy import Probe, deploy
 from serving.index import build_index
 from serving.torchserve import Ports
@@ -45,9 +45,9 @@ class Made:
 def bundle(task: str, seed: int) -> Bundle:
     torch.manual_seed(seed)
     config = model_config("commercemm", "tiny")
-    preprocess = Preprocess(ImageSpec(config.image_size), TextSpec(config.text_length), pretrained_tokenizer())
+    preprocess = preprocess_for(config, tokenizer_of("tiny"))
     labels = LABELS if task == "categorize" else []
-    return Bundle(CommerceMM(config, classes=len(labels)).eval(), preprocess, task, labels)
+    return Bundle(build(config, classes=len(labels)).eval(), preprocess, task, labels)
 
 
 def make_candidate(folder: Path, seed: int) -> Made:

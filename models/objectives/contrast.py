@@ -1,12 +1,10 @@
-"""Pretraining objectives as pure functions of tensors. Legend: N queries, M keys, D width, B batch, T tokens, V vocabulary."""
+"""Contrastive objectives and their negatives. Legend: N queries, M keys, D width, B batch, Q instance queries."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-IGNORED = -100  # label of a position that carries no loss
 
 
 def info_nce(queries: Tensor, keys: Tensor, positives: Tensor, scale: Tensor) -> Tensor:
@@ -40,24 +38,11 @@ def sample_hard_negatives(similarity: Tensor, positives: Tensor, generator: torc
     return torch.multinomial(weights, 1, generator=generator).squeeze(1)
 
 
-def mask_words(
-    ids: Tensor, special: Tensor, mask_id: int, vocabulary: int, generator: torch.Generator, rate: float = 0.15
-) -> tuple[Tensor, Tensor]:
-    """BERT masking: `rate` of the words; of those 80 % become [MASK], 10 % a random word, 10 % stay.
+def intra_product(product: Tensor, others: Tensor, title: Tensor, scale: Tensor) -> Tensor:
+    """ECLIP: within one picture the product's instance fits the title better than the others (papers.md 2.3, L_intra).
 
-    ids `(B, T)`, special `(B, T)` bool (never masked). Returns masked ids and labels, `IGNORED` where nothing is asked.
+    product `(B, D)`, others `(B, Q - 1, D)`, title `(B, D)`, all L2-normalised.
     """
-    chosen = (torch.rand(ids.shape, generator=generator) < rate) & ~special
-    labels = ids.masked_fill(~chosen, IGNORED)
-    dice = torch.rand(ids.shape, generator=generator)
-    words = torch.randint(vocabulary, ids.shape, generator=generator)
-    masked = torch.where(chosen & (dice < 0.8), torch.full_like(ids, mask_id), ids)
-    masked = torch.where(chosen & (dice >= 0.8) & (dice < 0.9), words, masked)
-    return masked, labels
-
-
-def masked_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy over the positions with a label, zero (with a gradient) when there is none. `(K, V)`, `(K,)`."""
-    if not bool((labels != IGNORED).any()):
-        return logits.sum() * 0.0
-    return F.cross_entropy(logits, labels, ignore_index=IGNORED)
+    instances = torch.cat([product[:, None], others], dim=1)
+    logits = scale * torch.einsum("bqd,bd->bq", instances, title)
+    return F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long, device=logits.device))

@@ -11,15 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models.objectives import (
-    IGNORED,
-    info_nce,
-    mask_words,
-    masked_cross_entropy,
-    same,
-    sample_hard_negatives,
-    symmetric_info_nce,
-)
+from models.objectives.contrast import info_nce, same, sample_hard_negatives, symmetric_info_nce
+from models.objectives.masking import IGNORED, mask_words
+from models.objectives.reconstruction import masked_cross_entropy
 
 LOG3 = torch.tensor(log(3))  # a scale at which exp(logit) is 3 for equal vectors and 1 for orthogonal ones
 AXES = torch.eye(2)

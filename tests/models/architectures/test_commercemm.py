@@ -10,11 +10,12 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from models.commercemm import CommerceMM
+from models.architectures.commercemm import CommerceMM
 from models.dataset import ProductData
-from models.pretrain import image_text_update, omni_losses, omni_update
+from models.pretraining.batches import omni_losses, omni_update
+from models.pretraining.commercemm import image_text_update
 from models.sampling import PairSampler, generator
-from tests.models.made import PRODUCTS, close, preprocess, shop, tiny_model, without
+from tests.models.made import PRODUCTS, SHORT, close, preprocess, shop, tiny_model, without
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +159,7 @@ def test_a_model_without_classes_says_so() -> None:
 def test_gradients_reach_every_weight_and_never_the_towers() -> None:
     model, data = tiny_model(classes=4), shop()
     pairs = PairSampler(data)
-    updates = [image_text_update(model, data, data.rows("train"), 8, preprocess(), generator(1))]
+    updates = [image_text_update(model, data, data.rows("train"), SHORT, preprocess(), generator(1))]
     updates += [omni_update(model, data, pairs.draw(source, 8, 0, 1)) for source in pairs.sources]
     logits = model.classify(data.products(rows(0, 1, 2, 3)))
     updates.append({"category": F.cross_entropy(logits, rows(0, 1, 2, 3))})
@@ -173,10 +174,10 @@ def test_gradients_reach_every_weight_and_never_the_towers() -> None:
             assert value.grad.any() or name == "text_pool.bias", name
 
 
-def test_update_a_has_its_three_objectives() -> None:
+def test_update_a_has_its_five_objectives() -> None:
     model, data = tiny_model(), shop()
-    losses = image_text_update(model, data, data.rows("train"), 8, preprocess(), generator(2))
-    assert set(losses) == {"itc", "itm", "mlm"}
+    losses = image_text_update(model, data, data.rows("train"), SHORT, preprocess(), generator(2))
+    assert set(losses) == {"itc", "itm", "mlm", "mim_kl", "mim_fr"}
     assert all(loss.isfinite() and loss > 0 for loss in losses.values())
 
 

@@ -1,0 +1,236 @@
+"""What each architecture and each family of objectives brings, on one catalogue, one split, one set of cached features.
+
+    python benchmarks/pretraining.py --catalogue FOLDER --home FOLDER [--seeds 3] [--only itc +omni ...] [--finetune]
+
+Resumable: every (variant, seed) that is measured is kept under --home and never measured again. Writes
+`benchmarks/results/pretraining-<catalogue>.json`: figures on the test split with 95 % intervals over the seeds, seconds a
+step, versions, machine and commit. Nothing is chosen on the test split. The peer is open_clip's own loss, loaded from its
+package (`pip install --no-deps open_clip_torch`), in the same loop on the same features.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import torch
+from machine import described
+from rich.console import Console
+from rich.table import Table
+from scipy.stats import t as student
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor
+
+from catalogue.importer import import_catalogue
+from components.steps.features import features
+from components.steps.validate import validate
+from goodsight.files import read_json, write_json
+from models.architectures import build
+from models.bundle import PRETRAINED, Bundle
+from models.config import ModelConfig, Recipe, model_config
+from models.dataset import ProductData, answers
+from models.evaluate import evaluate, in_batches, product_embeddings
+from models.features import FeatureCache, load_product_data
+from models.finetune import finetune_task, fit_term_weights
+from models.metrics import means, retrieval
+from models.preprocess import Preprocess, preprocess_for
+from models.pretraining import pretrain
+from models.recipes import finetuning, pretraining
+from models.sampling import epoch_rows
+from models.towers import tokenizer_of
+from models.training import train
+
+HERE = Path(__file__).resolve().parent
+FIGURES = ("image_to_text_recall@1", "query_to_product_recall@1", "query_to_product_map", "image_to_product_recall@1", "leaf_accuracy")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A row of the table: an architecture, the families of objectives it trains, and a reading of the paper."""
+
+    name: str
+    architecture: str
+    objectives: tuple[str, ...] = ()
+    variant: str = ""
+
+    @property
+    def config(self) -> ModelConfig:
+        return replace(model_config(self.architecture, "small"), variant=self.variant)
+
+
+VARIANTS = (
+    Variant("open_clip", "commercemm"),
+    Variant("itc", "commercemm", ("itc",)),
+    Variant("+itm", "commercemm", ("itc", "itm")),
+    Variant("+mlm", "commercemm", ("itc", "itm", "mlm")),
+    Variant("+mim", "commercemm", ("itc", "itm", "mlm", "mim")),
+    Variant("+omni", "commercemm", ("itc", "itm", "mlm", "mim", "omni")),
+    Variant("itc+omni", "commercemm", ("itc", "omni")),
+    Variant("eclip", "eclip"),
+    Variant("eclip itc", "eclip", ("itc",)),
+    Variant("scale", "scale"),
+    Variant("scale uniform", "scale", variant="uniform"),
+    Variant("interbert", "interbert"),
+)
+
+
+def prepared(catalogue: Path, home: Path) -> tuple[Path, Path]:
+    """The validated snapshot and its training table, made once under `home`."""
+    if not (home / "raw" / "manifest.json").is_file():
+        import_catalogue(catalogue, home / "raw")
+    if not (home / "snapshot" / "manifest.json").is_file():
+        validate(home / "raw", home / "snapshot", home / "quarantine", home / "report")
+    if not (home / "table").is_dir():
+        features(home / "snapshot", home / "store", home / "table")
+    return home / "snapshot", home / "table"
+
+
+def peer_loss() -> Any:
+    """open_clip's ClipLoss, from its file alone: the package itself imports torchvision."""
+    found = importlib.util.find_spec("open_clip")
+    if found is None or found.origin is None:
+        raise SystemExit("The peer is not installed: pip install --no-deps open_clip_torch")
+    spec = importlib.util.spec_from_file_location("open_clip_loss", Path(found.origin).with_name("loss.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.ClipLoss()
+
+
+def train_peer(model: Any, data: ProductData, recipe: Recipe, checkpoints: Path) -> list[dict[str, float]]:
+    """The two projections under open_clip's loss, batches and schedule as the others have them."""
+    loss, pages = peer_loss(), data.whole_pages("train", "catalogue")
+
+    def updates(step: int) -> Iterator[dict[str, Tensor]]:
+        batch = data.products(pages[epoch_rows(len(pages), min(recipe.batch, len(pages)), step, recipe.seed)])
+        yield {"clip": loss(model.image_embedding(batch), model.text_embedding(batch), model.scale)}
+
+    return train(model, updates, recipe, checkpoints, "open_clip")
+
+
+def pretrained_figures(model: Any, data: ProductData) -> dict[str, float]:
+    """Test figures of a pretrained model as it is; the category by logistic regression on its vectors of the pages."""
+    model.eval()
+    fit_term_weights(model, data)
+    found: dict[str, float] = {}
+    pages = data.whole_pages("test")
+    sides = [in_batches(pages, lambda part, side=side: getattr(model.unimodal(data.products(part)), side)) for side in ("image", "text")]
+    found |= means(retrieval("image_to_text", (sides[0] @ sides[1].T).numpy(), [[row] for row in range(len(pages))]))
+    gallery = data.rows("test", "catalogue")
+    vectors = product_embeddings(model, data, gallery)
+    for prefix, pairs, split, batch in (
+        ("query_to_product", data.query_pairs, data.query_split, data.text_queries),
+        ("image_to_product", data.view_pairs, data.view_split, data.view_queries),
+    ):
+        asked = answers(pairs, split, gallery, "test")
+        if asked:
+            scores = in_batches(torch.tensor(list(asked)), lambda part, batch=batch: model.embed(batch(part))) @ vectors.T
+            found |= means(retrieval(prefix, scores.numpy(), list(asked.values())))
+    known, unknown = data.rows("train", "catalogue"), data.rows("test")
+    probe = LogisticRegression(C=10.0, max_iter=200)
+    probe.fit(product_embeddings(model, data, known).numpy(), [data.categories[row] for row in known.tolist()])
+    true = [data.categories[row] for row in unknown.tolist()]
+    found["leaf_accuracy"] = float(probe.score(product_embeddings(model, data, unknown).numpy(), true))
+    return {name: found[name] for name in FIGURES if name in found}
+
+
+def measured(variant: Variant, seed: int, home: Path, steps: int | None, finetune: bool) -> dict[str, Any]:
+    """One variant with one seed: from the kept result, or trained and measured now."""
+    kept = home / "results" / f"{variant.name.replace(' ', '-')}-{seed}-{steps or 'full'}{'-finetuned' if finetune else ''}.json"
+    if kept.is_file():
+        return dict(read_json(kept))
+    torch.manual_seed(seed)
+    config = variant.config
+    model = build(config).load_pretrained()
+    preprocess = preprocess_for(config, tokenizer_of(config.text_tower))
+    data = load_product_data(home / "snapshot", home / "table", FeatureCache(home / "features", model, preprocess))
+    recipe = replace(pretraining(variant.architecture, "small", len(data.rows("train", "catalogue")), seed), objectives=variant.objectives)
+    recipe = replace(recipe, steps=steps or recipe.steps)
+    started = time.perf_counter()
+    checkpoints = home / "checkpoints" / kept.stem
+    if variant.name == "open_clip":
+        train_peer(model, data, recipe, checkpoints)
+    else:
+        pretrain(model, data, preprocess, recipe, checkpoints)
+    row: dict[str, Any] = {"seconds": round(time.perf_counter() - started, 1), "steps": recipe.steps}
+    row["pretrained"] = pretrained_figures(model, data)
+    if finetune:
+        row["finetuned"] = finetuned_figures(model, preprocess, data, seed, checkpoints)
+    write_json(kept, row)
+    return row
+
+
+def finetuned_figures(model: Any, preprocess: Preprocess, data: ProductData, seed: int, checkpoints: Path) -> dict[str, float]:
+    """Test figures after the platform's own fine-tuning of both tasks."""
+    parent, products = Bundle(model, preprocess, PRETRAINED), len(data.rows("train", "catalogue"))
+    bundles = {}
+    for task in ("categorize", "retrieve"):
+        recipe = finetuning(model.config.architecture, task, "small", products, seed)
+        bundles[task] = finetune_task(task, parent, data, recipe, checkpoints.with_name(f"{checkpoints.name}-{task}"))[0]
+    result = evaluate(bundles["categorize"], bundles["retrieve"], data)
+    return {name: result.metrics[name] for name in FIGURES if name in result.metrics}
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Means over the seeds and half the width of their 95 % interval (Student), null for a single seed."""
+    found: dict[str, Any] = {"seeds": len(rows), "seconds_a_step": round(mean(row["seconds"] / row["steps"] for row in rows), 3)}
+    for stage in ("pretrained", "finetuned"):
+        if stage in rows[0]:
+            found[stage] = {name: _interval([row[stage][name] for row in rows]) for name in rows[0][stage]}
+    return found
+
+
+def _interval(values: list[float]) -> dict[str, float | None]:
+    half = float(student.ppf(0.975, len(values) - 1)) * stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
+    return {"mean": mean(values), "half_width": half}
+
+
+def shown(report: dict[str, Any]) -> None:
+    for stage in ("pretrained", "finetuned"):
+        table = Table(title=f"{report['benchmark']}: {stage}, % on the test split")
+        for column in ("variant", "s/step", *FIGURES):
+            table.add_column(column, justify="left" if column == "variant" else "right")
+        for name, row in report["variants"].items():
+            if stage in row:
+                cells = [row[stage].get(figure) for figure in FIGURES]
+                table.add_row(name, f"{row['seconds_a_step']:.2f}", *("-" if cell is None else _cell(cell) for cell in cells))
+        if table.rows:
+            Console().print(table)
+
+
+def _cell(value: dict[str, Any]) -> str:
+    half = "" if value["half_width"] is None else f" ± {100 * value['half_width']:.1f}"
+    return f"{100 * value['mean']:.1f}{half}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--catalogue", type=Path, required=True)
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, help="fewer steps than the platform's recipe, for all variants alike")
+    parser.add_argument("--only", nargs="+", choices=[variant.name for variant in VARIANTS])
+    parser.add_argument("--finetune", action="store_true")
+    chosen = parser.parse_args()
+    prepared(chosen.catalogue, chosen.home)
+    results: dict[str, Any] = {}
+    for variant in VARIANTS:
+        if not chosen.only or variant.name in chosen.only:
+            rows = [measured(variant, seed, chosen.home, chosen.steps, chosen.finetune) for seed in range(17, 17 + chosen.seeds)]
+            results[variant.name] = summary(rows)
+            report = {"benchmark": f"pretraining-{chosen.catalogue.resolve().name}", **described(), "variants": results}
+            out = HERE / "results" / f"{report['benchmark']}.json"
+            out.parent.mkdir(exist_ok=True)
+            out.write_text(json.dumps(report, indent=2) + "\n")
+    shown(report)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""Pretraining: one loop, the updates of the model's architecture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from goodsight.errors import InputError
+from models.architectures.base import Architecture
+from models.config import Recipe
+from models.dataset import ProductData
+from models.preprocess import Preprocess
+from models.pretraining import commercemm, eclip, interbert, scale
+from models.training import History, train
+
+OBJECTIVES: dict[str, Any] = {"commercemm": commercemm, "eclip": eclip, "scale": scale, "interbert": interbert}
+
+
+def pretrain(model: Architecture, data: ProductData, preprocess: Preprocess, recipe: Recipe, checkpoints: Path) -> History:
+    """Trains `model` in place on the training split; goes on from the newest whole checkpoint in `checkpoints`.
+
+    Raises `InputError` when no product to learn from has both an image and a text, or the recipe names an unknown objective.
+    """
+    objectives = OBJECTIVES[model.config.architecture]
+    unknown = set(recipe.objectives) - set(objectives.FAMILIES)
+    if unknown:
+        raise InputError(f"Objectives {sorted(unknown)} are unknown.", f"Choose from: {', '.join(objectives.FAMILIES)}.")
+    pages = data.whole_pages("train", "catalogue")
+    if not len(pages):
+        raise InputError("No product to learn from has both an image and a text.", "Add images and titles to products of the split train.")
+    return train(model, objectives.updates(model, data, pages, preprocess, recipe), recipe, checkpoints, "pretraining")

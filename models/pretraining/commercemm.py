@@ -1,0 +1,93 @@
+"""CommerceMM's 14 objectives in two forward/backward updates a step (papers.md 1.5).
+
+Update A, a batch of product pages: image-text contrast (itc), matching with hard negatives (itm), masked words (mlm),
+masked image tokens by class posteriors (mim_kl) and by features (mim_fr).
+Update B, a batch of cross-pairs of one source (query, view or post -> product): up to 3 x 3 retrieval terms.
+The stack runs once an update, on one concatenated batch; its text-only depth K is drawn once a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from models.architectures.commercemm import CommerceMM
+from models.config import Recipe
+from models.dataset import Batch, ProductData
+from models.objectives.contrast import same, sample_hard_negatives, symmetric_info_nce
+from models.objectives.masking import mask_positions
+from models.objectives.reconstruction import feature_regression, masked_cross_entropy, posterior_divergence
+from models.preprocess import Preprocess
+from models.pretraining.batches import Losses, concatenate, exchange, first_rows, mask_text, omni_update
+from models.sampling import PairSampler, epoch_rows, generator
+from models.training import Updates
+
+FAMILIES = ("itc", "itm", "mlm", "mim", "omni")
+
+
+def image_text_update(
+    model: CommerceMM, data: ProductData, rows: Tensor, recipe: Recipe, preprocess: Preprocess, rng: torch.Generator
+) -> Losses:
+    """Update A on product `rows`: `itc` over all of them; the tasks of the stack over the first `recipe.fused`."""
+    wanted = recipe.objectives or FAMILIES
+    pages = model.encode(data.products(rows))
+    image, text = model.image_embedding(pages), model.text_embedding(pages)
+    positives = same(data.groups[rows])
+    losses = {"itc": symmetric_info_nce(image, text, positives, model.scale)}
+    few = slice(0, recipe.fused)
+    page = first_rows(pages, recipe.fused)
+    parts: dict[str, Batch] = {}
+    if "itm" in wanted:
+        similarity = model.scale * image[few] @ text[few].T
+        hard_text = sample_hard_negatives(similarity, positives[few, few], rng)
+        hard_image = sample_hard_negatives(similarity.T, positives[few, few], rng)
+        parts |= {"page": page, "text": exchange(page, "text", hard_text), "image": exchange(page, "image", hard_image)}
+    if "mlm" in wanted:
+        parts["mlm"], labels = mask_text(model, page, preprocess, rng)
+    if "mim" in wanted:
+        asked = mask_positions(page["image_tokens_mask"], rng)
+        parts["mim"] = {**page, "image_tokens": page["image_tokens"].masked_fill(asked[..., None], 0.0)}
+    if not parts:
+        return losses
+    mixed = concatenate(list(parts.values()))
+    first = model.first_token(mixed, model.image_embedding(mixed), model.text_embedding(mixed))
+    answers = dict(zip(parts, model.fuse(mixed, first, words=True).chunk(len(parts)), strict=True))
+    T = mixed["text_mask"].shape[1]
+    if "itm" in wanted:
+        losses["itm"] = _matching(model, answers, ~positives[few, few].all(dim=1))
+    if "mlm" in wanted:
+        words = answers["mlm"][:, 1 : 1 + labels.shape[1]][labels >= 0]
+        losses["mlm"] = masked_cross_entropy(model.word_logits(words), labels[labels >= 0])
+    if "mim" in wanted:
+        hidden, targets = answers["mim"][:, 1 + T :][asked], page["image_tokens"][asked]
+        losses["mim_kl"] = posterior_divergence(model.region_head(hidden), model.towers.image_posteriors(targets))
+        losses["mim_fr"] = feature_regression(model.feature_head(hidden), targets)
+    return losses
+
+
+def _matching(model: CommerceMM, answers: dict[str, Tensor], has_negative: Tensor) -> Tensor:
+    """Two-way cross-entropy on the first token of the pages, and of the pages with another's text or image."""
+    first = torch.cat([answers[name][:, 0] for name in ("page", "text", "image")])
+    matched = torch.zeros(len(first), dtype=torch.long, device=first.device)
+    matched[: len(has_negative)] = 1
+    usable = torch.cat([torch.ones_like(has_negative), has_negative, has_negative])
+    return masked_cross_entropy(model.match_head(first)[usable], matched[usable])
+
+
+def updates(model: CommerceMM, data: ProductData, pages: Tensor, preprocess: Preprocess, recipe: Recipe) -> Updates:
+    """The updates of each step over the training products `pages`."""
+    pairs = PairSampler(data)
+    omni = "omni" in (recipe.objectives or FAMILIES) and bool(pairs.sources)
+
+    def step_updates(step: int) -> Iterator[Losses]:
+        rng = generator(recipe.seed, step)
+        drawn = pages[epoch_rows(len(pages), min(recipe.batch, len(pages)), step, recipe.seed)]
+        with model.split_at(int(torch.randint(len(model.layers), (), generator=rng))):
+            yield image_text_update(model, data, drawn, recipe, preprocess, rng)
+            if omni:
+                source = pairs.sources[step % len(pairs.sources)]
+                yield omni_update(model, data, pairs.draw(source, recipe.batch, step, recipe.seed))
+
+    return step_updates
