@@ -45,7 +45,7 @@ def _composite(pictures: Sequence[Image.Image], dice: np.random.Generator) -> Co
     for number, quarter in zip(members, quarters, strict=True):
         side = int(dice.integers(SIDE * 3 // 10, SIDE // 2))
         free = SIDE // 2 - side
-        left, top = (int(quarter % 2) * SIDE // 2 + int(dice.integers(free + 1)), int(quarter // 2) * SIDE // 2 + int(dice.integers(free + 1)))
+        left, top = (int(half) * SIDE // 2 + int(dice.integers(free + 1)) for half in (quarter % 2, quarter // 2))
         page.paste(pictures[number].resize((side, side), Image.Resampling.BICUBIC), (left, top))
         boxes.append((left, top, left + side, top + side))
     return Composite(page, members, tuple(boxes))

@@ -91,17 +91,14 @@ def same_category(vectors: np.ndarray, labels: Sequence[str], cutoffs: Sequence[
     others = np.array([(names == name).sum() - 1 for name in names])
     items: Items = {}
     for k in cutoffs:
-        rows = [(_precision(row, min(k, other)), _hit_precision(row, min(k, other))) for row, other in zip(hits, others, strict=True) if other]
-        items[f"category_prec@{k}"], items[f"scale_map@{k}"] = np.array(rows).reshape(-1, 2).T
+        lists = [row[: min(k, other)] for row, other in zip(hits, others, strict=True) if other]
+        items[f"category_prec@{k}"] = np.array([float(row.mean()) for row in lists])
+        items[f"scale_map@{k}"] = np.array([_hit_precision(row) for row in lists])
     return items
 
 
-def _precision(hits: np.ndarray, k: int) -> float:
-    return float(hits[:k].mean())
-
-
-def _hit_precision(hits: np.ndarray, k: int) -> float:
-    found = np.flatnonzero(hits[:k])
+def _hit_precision(hits: np.ndarray) -> float:
+    found = np.flatnonzero(hits)
     return float(np.mean((np.arange(len(found)) + 1) / (found + 1))) if len(found) else 0.0
 
 
