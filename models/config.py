@@ -77,12 +77,21 @@ _SIZES = {
     "scale": {
         "tiny": replace(_TINY, modality_layers=1, modalities=MODALITIES),
         "small": replace(_SMALL, modality_layers=1, modalities=MODALITIES),
-        "base": replace(_BASE, image_grid=6, text_length=36, table_length=64, modality_layers=6, tower_layers=6, modalities=MODALITIES),
+        "base": replace(
+            _BASE,
+            text_tower="bert-base-chinese",
+            image_grid=6,
+            text_length=36,
+            table_length=64,
+            modality_layers=6,
+            tower_layers=6,
+            modalities=MODALITIES,
+        ),
     },
     "interbert": {
-        "tiny": replace(_TINY, layers=1, modality_layers=1),
-        "small": replace(_SMALL, layers=3, modality_layers=3, heads=12),
-        "base": replace(_BASE, image_grid=6, text_length=36, modality_layers=6),
+        "tiny": replace(_TINY, image_grid=4, layers=1, modality_layers=1),
+        "small": replace(_SMALL, image_grid=5, layers=3, modality_layers=3, heads=12),
+        "base": replace(_BASE, image_grid=5, text_length=36, modality_layers=6),
     },
 }
 

@@ -135,6 +135,13 @@ def _fold_batch_norm(net: nn.Module) -> nn.Module:
 _BERT = {"vocab_size": 30522, "max_position_embeddings": 512, "type_vocab_size": 2, "hidden_act": "gelu"}
 _BERT_SIZES = {
     "tiny": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64},
+    "bert-base-chinese": {
+        "vocab_size": 21128,
+        "hidden_size": 768,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "intermediate_size": 3072,
+    },
     "bert-base": {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072},
     "minilm-l6": {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536},
 }
@@ -154,7 +161,7 @@ class BertTower(nn.Module):
         from transformers import AutoConfig, AutoModel, BertConfig
 
         self.name, self.published = name, name not in _BERT_SIZES
-        config: Any = AutoConfig.from_pretrained(name) if self.published else BertConfig(**_BERT, **_BERT_SIZES[name])
+        config: Any = AutoConfig.from_pretrained(name) if self.published else BertConfig(**{**_BERT, **_BERT_SIZES[name]})
         if config.model_type not in ("bert", "xlm-roberta"):
             raise InputError(f"Text tower {name!r} is a {config.model_type} model.", "Choose a BERT or an XLM-R.")
         config.num_hidden_layers = layers or config.num_hidden_layers
@@ -220,6 +227,8 @@ class BertTower(nn.Module):
 
 def tokenizer_of(text_tower: str) -> Tokenizer:
     """The word pieces of a text tower; the lower-casing English ones of MiniLM (30,522) unless it is a hub id or a folder."""
+    if text_tower == "bert-base-chinese":
+        raise InputError(f"{text_tower!r} is a shape without words.", "Name a hub id or a folder that has its tokenizer.")
     if text_tower in _BERT_SIZES:
         return Tokenizer.from_file(str(_minilm_folder() / "tokenizer.json"))
     from transformers import AutoTokenizer

@@ -120,6 +120,13 @@ class CommerceMM(Architecture):
         multimodal = self.multimodal(first, self.fuse(tokens, first))
         return Embeddings(found.image, found.text, multimodal, found.has_image, found.has_text, both)
 
+    def match(self, batch: Batch) -> Tensor:
+        """`(B,)` probability that image and text belong together, to re-rank with."""
+        tokens = self.encode(batch)
+        found = self.unimodal(tokens)
+        hidden = self.fuse(tokens, self.first_token(tokens, found.image, found.text))
+        return self.match_head(hidden[:, 0]).float().softmax(dim=1)[:, 1]
+
     def class_features(self, tokens: Batch) -> Tensor:
         """i, t and the first token of the stack, `(B, 3 * D)`."""
         found = self.unimodal(tokens)

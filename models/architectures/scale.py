@@ -44,12 +44,12 @@ class SCALE(Architecture):
         channels = {"text": self.towers.text.width, "table": self.towers.text.width, "image": self.towers.image_channels}
         channels |= {"video": self.towers.image_channels, "audio": config.mels}
         self.channels = {name: channels[name] for name in self.modalities}
-        self.inputs = nn.ModuleDict({name: nn.Linear(self.channels[name], width) for name in self.modalities})
+        self.inputs = nn.ModuleDict({name: _input(self.channels[name], width, name) for name in self.modalities})
         self.input_norms = nn.ModuleDict({name: nn.LayerNorm(width) for name in self.modalities})
         self.box = nn.Linear(5, width)
         self.places = nn.ParameterDict({name: _places(self._length(name), width) for name in self.modalities if name != "image"})
         self.register_buffer("boxes", boxes_of_grid(config.image_grid), persistent=False)
-        self.encoders = nn.ModuleDict({name: self._encoder() for name in self.modalities if self._encoder_of(name) == name})
+        self.encoders = nn.ModuleDict({name: self._encoder(name) for name in self.modalities if self._encoder_of(name) == name})
         self.joint_place = _places(sum(self._length(name) for name in self.modalities), width)
         self.joint = nn.ModuleList(EncoderLayer(width, config.heads) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width)
@@ -58,7 +58,8 @@ class SCALE(Architecture):
         self.word_head = nn.Sequential(nn.Linear(width, self.towers.text.width), nn.GELU(), nn.LayerNorm(self.towers.text.width))
         self.word_bias = nn.Parameter(torch.zeros(self.towers.text.vocabulary))
         self.feature_heads = nn.ModuleDict({name: self._feature_head(name) for name in self.modalities if name in GLOBAL})
-        self.dense = nn.Sequential(nn.Linear(len(self.modalities) * width, contrast), nn.Dropout(config.dropout))
+        if classes:
+            self.dense = nn.Sequential(nn.Linear(len(self.modalities) * width, contrast), nn.Dropout(config.dropout))
 
     def _length(self, name: str) -> int:
         config = self.config
@@ -69,8 +70,12 @@ class SCALE(Architecture):
     def _encoder_of(self, name: str) -> str:
         return SHARED.get(name, name) if "shared" in self.config.variant else name
 
-    def _encoder(self) -> nn.ModuleList:
-        return nn.ModuleList(EncoderLayer(self.config.width, self.config.heads) for _ in range(self.config.modality_layers))
+    def _encoder(self, name: str) -> nn.ModuleList:
+        """Layers of a modality, the narrow ones of papers.md 3.2 for features; a text tower that learns is the text's own encoder."""
+        config = self.config
+        count = 0 if name == "text" and config.trained_towers else config.modality_layers
+        narrow = 4 * config.width // 3 if name in GLOBAL else None
+        return nn.ModuleList(EncoderLayer(config.width, config.heads, narrow) for _ in range(count))
 
     def _feature_head(self, name: str) -> nn.Sequential:
         width = self.config.width
@@ -156,6 +161,11 @@ class SCALE(Architecture):
     def word_logits(self, hidden: Tensor) -> Tensor:
         """`(K, D)` -> `(K, vocabulary)`, for text and table alike; tied to the text tower's word embeddings."""
         return self.word_head(hidden) @ self.towers.text.word_embeddings.T + self.word_bias
+
+
+def _input(channels: int, width: int, name: str) -> nn.Module:
+    """Features to the encoder's width; words that have it already stay."""
+    return nn.Identity() if name not in GLOBAL and channels == width else nn.Linear(channels, width)
 
 
 def _places(length: int, width: int) -> nn.Parameter:

@@ -7,7 +7,17 @@ import pytest
 from ranx import Qrels, Run, evaluate
 
 from models.baselines import most_frequent, tfidf_scores
-from models.metrics import categorization, macro_f1, means, ranks, retrieval
+from models.metrics import (
+    among_random,
+    calibration_error,
+    categorization,
+    clusters,
+    macro_f1,
+    means,
+    ranks,
+    retrieval,
+    same_category,
+)
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +92,42 @@ def test_word_matching_finds_the_document_with_the_words() -> None:
     assert scores[0].argmax() == 1
     assert scores[0, 0] == 0
     assert not scores[1].any()
+
+
+def test_calibration_error_by_hand() -> None:
+    confidence, correct = np.array([0.95, 0.95, 0.95, 0.95, 0.15]), np.array([1.0, 1.0, 1.0, 0.0, 0.0])
+    assert calibration_error(confidence, correct) == pytest.approx((abs(4 * 0.95 - 3) + 0.15) / 5)
+    assert calibration_error(np.array([1.0, 1.0]), np.array([1.0, 1.0])) == 0.0
+
+
+def test_same_category_by_hand() -> None:
+    """Query a1's list is b1, a2, a3: one hit at 2 and one at 3; the last product is alone in its category."""
+    scores = np.array([[0, 3, 2, 1, 0], [3, 0, 1, 2, 0], [2, 1, 0, 3, 0], [1, 2, 3, 0, 0], [0, 0, 0, 0, 0]], dtype=float)
+    labels = ["a", "b", "a", "a", "c"]
+    values, vectors = np.linalg.eigh(scores + 10 * np.eye(5))  # a Gram matrix with these off-diagonal values
+    items = same_category(vectors * np.sqrt(values), labels, cutoffs=(1, 5))
+    assert items["category_prec@1"].tolist() == [0, 1, 1]  # of a1, a2 and a3; b and c have no other of their category
+    assert items["category_prec@5"].tolist() == [0.5, 1, 0.5]  # lists of two, as many as there are others
+    assert items["scale_map@5"].tolist() == [0.5, 1, 1]
+
+
+def test_clusters_of_separate_heaps_are_pure() -> None:
+    heaps = np.repeat(np.eye(3), 5, axis=0) + 0.01 * np.random.default_rng(0).normal(size=(15, 3))
+    assert clusters(heaps, [name for name in "abc" for _ in range(5)]) == pytest.approx({"cluster_nmi": 1.0, "cluster_purity": 1.0})
+    mixed = clusters(heaps, list("abc" * 5))
+    assert mixed["cluster_nmi"] < 0.2
+
+
+def test_among_random_takes_all_when_there_are_few() -> None:
+    scores = np.array([[0.5, 0.9, 0.1], [0.2, 0.3, 0.1], [0.9, 0.8, 0.7]])
+    everyone = [np.array([1, 2]), np.array([0, 2]), np.array([0, 1])]
+    assert among_random(scores, [0, 1, 2], everyone) == {1: pytest.approx(1 / 3), 5: 1.0, 10: 1.0}
+
+
+def test_among_random_draws_a_hundred() -> None:
+    scores = np.tile(np.arange(301.0), (50, 1))
+    found = among_random(scores, [0] * 50, [np.arange(1, 301)] * 50)
+    assert found == {1: 0.0, 5: 0.0, 10: 0.0}
+    middle = among_random(scores, [299] * 50, [np.setdiff1d(np.arange(301), [299])] * 50)
+    assert middle[1] == pytest.approx(2 / 3, abs=0.1)  # the one better item is drawn a third of the time
+    assert middle[5] == 1.0
