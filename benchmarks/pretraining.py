@@ -14,8 +14,9 @@ import argparse
 import importlib.util
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -35,7 +36,7 @@ from goodsight.files import read_json, write_json
 from models.architectures import build
 from models.bundle import PRETRAINED, Bundle
 from models.config import ModelConfig, Recipe, model_config
-from models.dataset import ProductData, answers
+from models.dataset import Batch, ProductData, answers
 from models.evaluate import evaluate, in_batches, product_embeddings
 from models.features import FeatureCache, load_product_data
 from models.finetune import finetune_task, fit_term_weights
@@ -115,14 +116,20 @@ def train_peer(model: Any, data: ProductData, recipe: Recipe, checkpoints: Path)
     return train(model, updates, recipe, checkpoints, "open_clip")
 
 
+def _embedded(model: Any, batch: Callable[[Tensor], Batch], rows: Tensor) -> Tensor:
+    embedded: Tensor = model.embed(batch(rows))
+    return embedded
+
+
 def pretrained_figures(model: Any, data: ProductData) -> dict[str, float]:
     """Test figures of a pretrained model as it is; the category by logistic regression on its vectors of the pages."""
     model.eval()
     fit_term_weights(model, data)
     found: dict[str, float] = {}
     pages = data.whole_pages("test")
-    sides = [in_batches(pages, lambda part, side=side: getattr(model.unimodal(data.products(part)), side)) for side in ("image", "text")]
-    found |= means(retrieval("image_to_text", (sides[0] @ sides[1].T).numpy(), [[row] for row in range(len(pages))]))
+    image = in_batches(pages, lambda part: model.unimodal(data.products(part)).image)
+    text = in_batches(pages, lambda part: model.unimodal(data.products(part)).text)
+    found |= means(retrieval("image_to_text", (image @ text.T).numpy(), [[row] for row in range(len(pages))]))
     gallery = data.rows("test", "catalogue")
     vectors = product_embeddings(model, data, gallery)
     for prefix, pairs, split, batch in (
@@ -131,8 +138,8 @@ def pretrained_figures(model: Any, data: ProductData) -> dict[str, float]:
     ):
         asked = answers(pairs, split, gallery, "test")
         if asked:
-            scores = in_batches(torch.tensor(list(asked)), lambda part, batch=batch: model.embed(batch(part))) @ vectors.T
-            found |= means(retrieval(prefix, scores.numpy(), list(asked.values())))
+            queries = in_batches(torch.tensor(list(asked)), partial(_embedded, model, batch))
+            found |= means(retrieval(prefix, (queries @ vectors.T).numpy(), list(asked.values())))
     known, unknown = data.rows("train", "catalogue"), data.rows("test")
     probe = LogisticRegression(C=10.0, max_iter=200)
     probe.fit(product_embeddings(model, data, known).numpy(), [data.categories[row] for row in known.tolist()])

@@ -123,7 +123,11 @@ def _by_subset(bundle: Bundle, data: ProductData, rows: Tensor, true: list[str])
     found = {}
     for size in range(1, len(there) + 1):
         for shown in combinations(there, size):
-            predicted = in_batches(rows, lambda part, shown=shown: bundle.model.classify(_only(data.products(part), shown))).argmax(dim=1)
+
+            def classify(part: Tensor, shown: tuple[str, ...] = shown) -> Tensor:
+                return bundle.model.classify(_only(data.products(part), shown))
+
+            predicted = in_batches(rows, classify).argmax(dim=1)
             guesses = [bundle.labels[index] for index in predicted.tolist()]
             found["+".join(shown)] = float(categorization(true, guesses)["leaf_accuracy"].mean())
     return found

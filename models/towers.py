@@ -81,15 +81,16 @@ class HuggingFaceImageTower(nn.Module):
         super().__init__()
         from transformers import AutoConfig, AutoModelForImageClassification, ResNetConfig, ViTConfig
 
-        known = {"vit-b16": ViTConfig(image_size=size, num_labels=1000), "resnet-50": ResNetConfig(num_labels=1000)}
+        known: dict[str, Any] = {"vit-b16": ViTConfig(image_size=size), "resnet-50": ResNetConfig()}
         self.name, self.published = name, name not in known
-        config = AutoConfig.from_pretrained(name) if self.published else known[name]
+        config: Any = AutoConfig.from_pretrained(name) if self.published else known[name]
+        config.num_labels = config.num_labels if self.published else IMAGENET
         if config.model_type not in ("vit", "resnet"):
             raise InputError(f"Image tower {name!r} is a {config.model_type} model.", "Choose a ViT or a ResNet.")
         self.net: Any = AutoModelForImageClassification.from_config(config)
         self.is_grid = config.model_type == "resnet"
-        self.channels = config.hidden_sizes[-1] if self.is_grid else config.hidden_size
-        self.classes = config.num_labels
+        self.channels = int(config.hidden_sizes[-1] if self.is_grid else config.hidden_size)
+        self.classes = int(config.num_labels)
 
     def load_pretrained(self) -> None:
         if self.published:
@@ -110,6 +111,7 @@ class HuggingFaceImageTower(nn.Module):
         return self.net.classifier
 
 
+IMAGENET = 1000  # classes
 ImageTower = TinyImageTower | EfficientNetTower | HuggingFaceImageTower
 
 
@@ -161,7 +163,8 @@ class BertTower(nn.Module):
         from transformers import AutoConfig, AutoModel, BertConfig
 
         self.name, self.published = name, name not in _BERT_SIZES
-        config: Any = AutoConfig.from_pretrained(name) if self.published else BertConfig(**{**_BERT, **_BERT_SIZES[name]})
+        shape: dict[str, Any] = {} if self.published else {**_BERT, **_BERT_SIZES[name]}
+        config: Any = AutoConfig.from_pretrained(name) if self.published else BertConfig(**shape)
         if config.model_type not in ("bert", "xlm-roberta"):
             raise InputError(f"Text tower {name!r} is a {config.model_type} model.", "Choose a BERT or an XLM-R.")
         config.num_hidden_layers = layers or config.num_hidden_layers

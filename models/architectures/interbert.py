@@ -28,6 +28,7 @@ class InterBERT(Architecture):
     """Objectives: msm (masked segments), mrm (masked regions by class posteriors), itm with 20 % TF-IDF hard negatives."""
 
     reads_text_tokens = False
+    boxes: Tensor  # (1 + R, 5)
 
     def __init__(self, config: ModelConfig, classes: int = 0) -> None:
         width = config.width

@@ -10,6 +10,7 @@ Legend: B batch, M modalities, L tokens of a modality, D width, E contrast width
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +38,8 @@ class Encoded:
 class SCALE(Architecture):
     """Objectives: simcl (ten modality pairs), and a masked task a modality: mlm, mrm, mem, mfm, mam."""
 
+    boxes: Tensor  # (1 + G, 5)
+
     def __init__(self, config: ModelConfig, classes: int = 0) -> None:
         width = config.width
         super().__init__(config, classes, class_width=4 * width // 3)
@@ -49,7 +52,8 @@ class SCALE(Architecture):
         self.box = nn.Linear(5, width)
         self.places = nn.ParameterDict({name: _places(self._length(name), width) for name in self.modalities if name != "image"})
         self.register_buffer("boxes", boxes_of_grid(config.image_grid), persistent=False)
-        self.encoders = nn.ModuleDict({name: self._encoder(name) for name in self.modalities if self._encoder_of(name) == name})
+        own = [name for name in self.modalities if self._encoder_of(name) == name]
+        self.encoders = nn.ModuleDict({name: nn.ModuleList(self._encoder(name)) for name in own})
         self.joint_place = _places(sum(self._length(name) for name in self.modalities), width)
         self.joint = nn.ModuleList(EncoderLayer(width, config.heads) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width)
@@ -70,12 +74,12 @@ class SCALE(Architecture):
     def _encoder_of(self, name: str) -> str:
         return SHARED.get(name, name) if "shared" in self.config.variant else name
 
-    def _encoder(self, name: str) -> nn.ModuleList:
+    def _encoder(self, name: str) -> list[EncoderLayer]:
         """Layers of a modality, the narrow ones of papers.md 3.2 for features; a text tower that learns is the text's own encoder."""
         config = self.config
         count = 0 if name == "text" and config.trained_towers else config.modality_layers
         narrow = 4 * config.width // 3 if name in GLOBAL else None
-        return nn.ModuleList(EncoderLayer(config.width, config.heads, narrow) for _ in range(count))
+        return [EncoderLayer(config.width, config.heads, narrow) for _ in range(count)]
 
     def _feature_head(self, name: str) -> nn.Sequential:
         width = self.config.width
@@ -101,7 +105,8 @@ class SCALE(Architecture):
         else:
             hidden = hidden + self.places[name][:L]
         hidden = self.input_norms[name](hidden)
-        for layer in self.encoders[self._encoder_of(name)]:
+        layers: Any = self.encoders[self._encoder_of(name)]
+        for layer in layers:
             hidden = layer(hidden, attended(visible))
         return Encoded(hidden, visible, present)
 

@@ -130,9 +130,9 @@ class CountingTowers(Towers):
 
 def counting(model: CommerceMM) -> tuple[CommerceMM, CountingTowers]:
     """The model with counting towers."""
-    counted = copy.copy(model)
-    counted._modules = {**model._modules, "towers": CountingTowers(model.config)}
-    return counted, counted.towers
+    counted, towers = copy.copy(model), CountingTowers(model.config)
+    counted._modules = {**model._modules, "towers": towers}
+    return counted, towers
 
 
 @pytest.fixture(scope="module")
@@ -211,6 +211,7 @@ def test_features_are_computed_once(snapshot: Path, table: Path, tmp_path: Path,
     assert towers.seen == 0
     assert torch.equal(again.images.tokens, first.images.tokens)
     assert torch.equal(again.views.tokens, first.views.tokens)
+    assert again.texts.tokens is not None and first.texts.tokens is not None
     assert torch.equal(again.texts.tokens, first.texts.tokens)
 
 
