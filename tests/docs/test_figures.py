@@ -1,0 +1,48 @@
+"""Figures in the README are those of the result files, to the digit."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+HOUSE = Path(__file__).resolve().parents[2]
+ROW = re.compile(r"^\| (?P<name>[^|]+) \| (?P<cells>.+) \|$", re.M)
+
+
+def table() -> dict[str, list[str]]:
+    """First cell -> the other cells, of the table between the README's `figures` marks."""
+    block = (HOUSE / "README.md").read_text().split("<!-- figures -->")[1].split("<!-- /figures -->")[0]
+    rows = {row["name"].strip(): [cell.strip() for cell in row["cells"].split("|")] for row in ROW.finditer(block)}
+    return {name: cells for name, cells in rows.items() if not set(name) <= {"-"}}
+
+
+def expected(catalogue: str) -> dict[str, str]:
+    report = json.loads((HOUSE / "benchmarks" / "results" / f"main-job-{catalogue}.json").read_text())
+    run, metrics, baselines = report["first_run"], report["first_run"]["metrics"], report["first_run"]["baselines"]
+
+    def percent(value: float) -> str:
+        return f"{100 * value:.1f}"
+
+    def beside(metric: str, baseline: str) -> str:
+        return f"{percent(metrics[metric])} ({percent(baselines[f'{metric}_{baseline}'])})"
+
+    return {
+        "products": f"{run['products']:,}",
+        "leaf category (most frequent)": beside("leaf_accuracy", "most_frequent"),
+        "query -> product R@1 (TF-IDF)": beside("query_to_product_recall@1", "tfidf"),
+        "query -> product mAP (TF-IDF)": beside("query_to_product_map", "tfidf"),
+        "photo -> product R@1": percent(metrics["image_to_product_recall@1"]),
+        "image -> text R@1": percent(metrics["image_to_text_recall@1"]),
+        "minutes": f"{run['seconds'] / 60:.1f}",
+        "peak memory, GiB": f"{run['peak_rss_bytes'] / 2**30:.1f}",
+        "seconds, the same again": f"{report['same_again']['seconds']:.0f}",
+    }
+
+
+@pytest.mark.parametrize("column, catalogue", [(0, "sample"), (1, "shop")])
+def test_the_readme_tells_what_was_measured(column: int, catalogue: str) -> None:
+    found = {name: cells[column] for name, cells in table().items() if name in expected(catalogue)}
+    assert found == expected(catalogue)
