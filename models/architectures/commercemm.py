@@ -128,10 +128,11 @@ class CommerceMM(Architecture):
         return self.match_head(hidden[:, 0]).float().softmax(dim=1)[:, 1]
 
     def class_features(self, tokens: Batch) -> Tensor:
-        """i, t and the first token of the stack, `(B, 3 * D)`."""
+        """i and t, as long as the normed states are, and the first token of the stack, `(B, 3 * D)`."""
         found = self.unimodal(tokens)
         hidden = self.fuse(tokens, self.first_token(tokens, found.image, found.text))
-        return torch.cat([found.image * found.has_image[:, None], found.text * found.has_text[:, None], hidden[:, 0]], dim=-1)
+        image, text = found.image * found.has_image[:, None], found.text * found.has_text[:, None]
+        return torch.cat([image * self.config.width**0.5, text * self.config.width**0.5, hidden[:, 0]], dim=-1)
 
     def word_logits(self, hidden: Tensor) -> Tensor:
         """`(K, D)` hidden states -> `(K, vocabulary)`; the decoder is tied to the text tower's word embeddings."""

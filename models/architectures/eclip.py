@@ -123,8 +123,9 @@ class ECLIP(Architecture):
         return Embeddings(found.image, found.text, product, found.has_image, found.has_text, found.has_image & found.has_text)
 
     def class_features(self, tokens: Batch) -> Tensor:
-        """v, t and the product's instance, `(B, 3 * D)`."""
+        """v, t and the product's instance, each of mean square 1, `(B, 3 * D)`."""
         found = self.unimodal(tokens)
         product = self.instances(tokens, found.text).product
         has_image, has_text = found.has_image[:, None], found.has_text[:, None]
-        return torch.cat([found.image * has_image, found.text * has_text, product * has_image], dim=-1)
+        parts = [found.image * has_image, found.text * has_text, product * has_image]
+        return torch.cat(parts, dim=-1) * self.config.width**0.5
