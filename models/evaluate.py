@@ -34,6 +34,7 @@ from models.metrics import (
     same_category,
 )
 from models.slices import by_slice, product_slices
+from models.zero_shot import topic_embeddings
 
 EVALUATION_BATCH = 256
 FEWEST_VECTORS = 20  # test products, to tell of categories and clusters
@@ -86,7 +87,7 @@ def evaluate(categorize: Bundle, retrieve: Bundle, data: ProductData) -> Evaluat
     _evaluate_categories(categorize, data, result)
     _evaluate_image_text(retrieve.model, data, result)
     _evaluate_queries(retrieve.model, data, result)
-    _evaluate_vectors(retrieve.model, data, result)
+    _evaluate_vectors(retrieve, data, result)
     result.slices = by_slice(result.items, product_slices(data))
     return result
 
@@ -161,14 +162,21 @@ def _alike(data: ProductData, rows: Tensor) -> list[np.ndarray]:
     return [np.setdiff1d(np.flatnonzero(names == name), [place]) for place, name in enumerate(names)]
 
 
-def _evaluate_vectors(model: Architecture, data: ProductData, result: Evaluation) -> None:
-    """How the vectors of the test products stand by category: SCALE's figures, and clusters."""
-    rows = data.rows("test")
+def _evaluate_vectors(bundle: Bundle, data: ProductData, result: Evaluation) -> None:
+    """How the vectors of the test products stand by category: SCALE's figures, clusters, and what the category's name finds."""
+    rows, model = data.rows("test"), bundle.model
     categories = [data.categories[row] for row in rows.tolist()]
-    if len(rows) < FEWEST_VECTORS or len(set(categories)) < 2:
+    names = sorted(set(categories))
+    if len(rows) < FEWEST_VECTORS or len(names) < 2:
         return
-    vectors = product_embeddings(model, data, rows).numpy()
-    result.metrics |= means(same_category(vectors, categories)) | clusters(vectors, categories)
+    vectors = product_embeddings(model, data, rows)
+    result.metrics |= means(same_category(vectors.numpy(), categories)) | clusters(vectors.numpy(), categories)
+    words, topics = topic_embeddings(model, bundle.preprocess, names)
+    members = [[place for place, category in enumerate(categories) if category == name] for name in names]
+    _add(result, names, retrieval("topic_to_product", (topics @ vectors.T).numpy(), members))
+    image = in_batches(rows, lambda part: model.unimodal(model.encode(data.products(part))).image)
+    guesses = [names[index] for index in (image @ words.T).argmax(dim=1).tolist()]
+    result.metrics["zero_shot_leaf_accuracy"] = float(categorization(categories, guesses)["leaf_accuracy"].mean())
 
 
 def _evaluate_queries(model: Architecture, data: ProductData, result: Evaluation) -> None:

@@ -1,6 +1,7 @@
-"""Categorization without a class head: a product belongs to the category whose name its vectors are nearest to.
+"""What a model knows of category names it was never told: categories by name alone, and products of a topic.
 
-ECLIP's evaluation (papers.md 2.4). Legend: B products, K categories, D width.
+ECLIP's zero-shot categorization (papers.md 2.4) and InterBERT's topic-based recommendation with the category as topic.
+Legend: B products, K categories, D width.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ import torch
 from torch import Tensor
 
 from models.architectures.base import Architecture
-from models.dataset import Batch
 from models.preprocess import Preprocess
 
 
@@ -19,12 +19,7 @@ def category_words(path: str) -> str:
 
 
 @torch.inference_mode()
-def name_embeddings(model: Architecture, preprocess: Preprocess, categories: list[str]) -> Tensor:
-    """t of the categories' names, `(K, D)`."""
-    return model.unimodal(model.encode(preprocess.batch([None] * len(categories), [category_words(name) for name in categories]))).text
-
-
-@torch.inference_mode()
-def zero_shot(model: Architecture, batch: Batch, names: Tensor) -> Tensor:
-    """`(B,)` category numbers by the product's image alone: i against the names `(K, D)`."""
-    return (model.unimodal(model.encode(batch)).image @ names.T).argmax(dim=1)
+def topic_embeddings(model: Architecture, preprocess: Preprocess, categories: list[str]) -> tuple[Tensor, Tensor]:
+    """t of the categories' words `(K, D)`, to compare with i, and their vectors `(K, 3 * D)`, to search products with."""
+    batch = preprocess.batch([None] * len(categories), [category_words(name) for name in categories])
+    return model.unimodal(model.encode(batch)).text, model.embed(batch)

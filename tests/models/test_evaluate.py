@@ -6,6 +6,7 @@ import json
 from math import log2
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -169,3 +170,23 @@ def test_a_shop_with_nothing_held_out(bundles: tuple[Bundle, Bundle], tmp_path: 
     assert found.metrics == {}
     found.save(tmp_path, {})
     assert pq.read_table(tmp_path / "items.parquet").num_rows == 0
+
+
+@pytest.mark.parametrize("architecture", ["commercemm", "scale"])
+def test_figures_of_vectors_topics_slices_and_subsets(architecture: str) -> None:
+    """On enough products: every new family of figures is there, and each is what it says."""
+    data = shop(count=160, architecture=architecture)
+    labels = labels_of(data)
+    categorize = Bundle(tiny_model(1, len(labels), architecture), preprocess(), "categorize", labels)
+    retrieve = Bundle(tiny_model(2, 0, architecture), preprocess(), "retrieve")
+    found = evaluate(categorize, retrieve, data)
+    names = {"cluster_nmi", "cluster_purity", "scale_map@5", "category_prec@1", "topic_to_product_map", "zero_shot_leaf_accuracy"}
+    assert names <= found.metrics.keys()
+    assert all(0 <= value <= 1 for value in found.metrics.values())
+    modalities = categorize.config.modalities
+    assert len(found.subsets) == 2 ** len(modalities) - 1
+    assert found.subsets["+".join(modalities)]["leaf_accuracy"] == found.metrics["leaf_accuracy"]
+    ids, values = found.items["leaf_accuracy"]
+    tables = {id for id, category in zip(data.product_ids, data.categories, strict=True) if category == "Furniture > Tables"}
+    depth = np.mean([value for id, value in zip(ids, values, strict=True) if id in tables])
+    assert found.slices["depth=2"]["leaf_accuracy"] == pytest.approx(depth)
