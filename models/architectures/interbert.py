@@ -38,6 +38,7 @@ class InterBERT(Architecture):
         if len(bert.layers) != config.layers + config.modality_layers:
             raise ValueError(f"the text tower has {len(bert.layers)} layers, not {config.layers} + {config.modality_layers}")
         bert.layers.requires_grad_(True)
+        bert.net.set_attn_implementation("eager")  # short rows: the fused kernel's backward takes twice the whole step on CPU
         self.image_input, self.image_box = nn.Linear(channels, width), nn.Linear(5, width)
         self.image_norm = nn.LayerNorm(width, eps=1e-12)
         self.modality = nn.Parameter(torch.zeros(2, width))  # image, text
@@ -73,14 +74,14 @@ class InterBERT(Architecture):
         text = self.towers.text.embed(ids) + self.modality[1]
         layers = self.towers.text.layers
         joint = torch.cat([image, text.to(image.dtype)], dim=1)
-        visible = attended(torch.cat([there, mask], dim=1))[:, None, None, :]
+        visible = _additive(torch.cat([there, mask], dim=1))
         for layer in layers[: self.config.layers]:
             joint = layer(joint, visible)
         image, text = joint.split([image.shape[1], text.shape[1]], dim=1)
         for layer in self.image_stream:
-            image = layer(image, attended(there)[:, None, None, :])
+            image = layer(image, _additive(there))
         for layer in layers[self.config.layers :]:
-            text = layer(text, attended(mask)[:, None, None, :])
+            text = layer(text, _additive(mask))
         return image, text
 
     def match_logits(self, image: Tensor, text: Tensor) -> Tensor:
@@ -127,3 +128,8 @@ class InterBERT(Architecture):
     def word_logits(self, hidden: Tensor) -> Tensor:
         """`(K, D)` -> `(K, vocabulary)`, tied to BERT's word embeddings."""
         return self.word_head(hidden) @ self.towers.text.word_embeddings.T + self.word_bias
+
+
+def _additive(mask: Tensor) -> Tensor:
+    """`(B, L)` bool -> `(B, 1, 1, L)`: what BERT's layers add to their scores."""
+    return (~attended(mask)[:, None, None, :]).float() * -1e4
