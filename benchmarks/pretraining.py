@@ -30,6 +30,8 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from catalogue.importer import import_catalogue
+from catalogue.media import decode_image
+from catalogue.snapshot import Snapshot
 from components.steps.features import features
 from components.steps.validate import validate
 from goodsight.files import read_json, write_json
@@ -40,6 +42,7 @@ from models.dataset import Batch, ProductData, answers
 from models.evaluate import evaluate, in_batches, product_embeddings
 from models.features import FeatureCache, load_product_data
 from models.finetune import finetune_task, fit_term_weights
+from models.grounding import by_chance, composites, grounding_map, points_at, similarity_map
 from models.metrics import means, retrieval
 from models.preprocess import Preprocess, preprocess_for
 from models.pretraining import pretrain
@@ -49,6 +52,7 @@ from models.towers import tokenizer_of
 from models.training import train
 
 HERE = Path(__file__).resolve().parent
+COMPOSITES, POINTED = 300, 400  # pictures made, of so many test products at most
 FIGURES = ("image_to_text_recall@1", "query_to_product_recall@1", "query_to_product_map", "image_to_product_recall@1", "leaf_accuracy")
 
 
@@ -148,6 +152,34 @@ def pretrained_figures(model: Any, data: ProductData) -> dict[str, float]:
     return {name: found[name] for name in FIGURES if name in found}
 
 
+def pointing(model: Any, preprocess: Preprocess, snapshot: Path) -> dict[str, float]:
+    """Pointing accuracy on composites of test products: ECLIP's map, an image-level map of the same model, and chance."""
+    rows = [row for row in Snapshot.open(snapshot).products(["id", "title", "images", "split"]).to_pylist() if row["split"] == "test"]
+    shown = [row for row in rows if row["images"]][:POINTED]
+    made = composites([decode_image(row["images"][0]) for row in shown], COMPOSITES, seed=0)
+    asked = [(one.image, shown[member]["title"], box) for one in made for member, box in zip(one.members, one.boxes, strict=True)]
+    boxes = [box for _, _, box in asked]
+    maps: dict[str, list[Tensor]] = {"pointing_instance": [], "pointing_image_level": []}
+    for start in range(0, len(asked), 64):
+        pictures, titles, _ = zip(*asked[start : start + 64], strict=True)
+        batch = model.encode(preprocess.batch(list(pictures), list(titles)))
+        maps["pointing_instance"].append(grounding_map(model, batch))
+        maps["pointing_image_level"].append(similarity_map(model, batch))
+    found = {name: float(points_at(torch.cat(parts), boxes).mean()) for name, parts in maps.items()}
+    return {**found, "pointing_chance": by_chance(boxes)}
+
+
+def curve_point(model: Any, data: ProductData, depth: int) -> dict[str, float]:
+    """Quality and milliseconds a page when the first `depth` layers see text alone (modality randomization)."""
+    rows = data.whole_pages("test")
+    with model.split_at(depth):
+        found = pretrained_figures(model, data)
+        started = time.perf_counter()
+        product_embeddings(model, data, rows)
+        took = time.perf_counter() - started
+    return {"text_layers": depth, "ms_a_page": 1000 * took / len(rows), **found}
+
+
 def measured(variant: Variant, seed: int, home: Path, steps: int | None, finetune: bool) -> dict[str, Any]:
     """One variant with one seed: from the kept result, or trained and measured now."""
     kept = home / "results" / f"{variant.name.replace(' ', '-')}-{seed}-{steps or 'full'}{'-finetuned' if finetune else ''}.json"
@@ -168,6 +200,10 @@ def measured(variant: Variant, seed: int, home: Path, steps: int | None, finetun
         pretrain(model, data, preprocess, recipe, checkpoints)
     row: dict[str, Any] = {"seconds": round(time.perf_counter() - started, 1), "steps": recipe.steps}
     row["pretrained"] = pretrained_figures(model, data)
+    if variant.architecture == "eclip":
+        row["pretrained"] |= pointing(model, preprocess, home / "snapshot")
+    if variant.name == "+omni":
+        row["curve"] = [curve_point(model, data, depth) for depth in range(config.layers)]
     if finetune:
         row["finetuned"] = finetuned_figures(model, preprocess, data, seed, checkpoints)
     write_json(kept, row)
@@ -188,6 +224,8 @@ def finetuned_figures(model: Any, preprocess: Preprocess, data: ProductData, see
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Means over the seeds and half the width of their 95 % interval (Student), null for a single seed."""
     found: dict[str, Any] = {"seeds": len(rows), "seconds_a_step": round(mean(row["seconds"] / row["steps"] for row in rows), 3)}
+    if "curve" in rows[0]:
+        found["curves"] = [row["curve"] for row in rows]
     for stage in ("pretrained", "finetuned"):
         if stage in rows[0]:
             found[stage] = {name: _interval([row[stage][name] for row in rows]) for name in rows[0][stage]}

@@ -108,6 +108,15 @@ def model_config(architecture: str, size: str) -> ModelConfig:
     return replace(_SIZES[architecture][size], architecture=architecture)
 
 
+def check_trainable(config: ModelConfig) -> None:
+    """Raises `InputError` for a size whose towers learn: that takes pixels at every step, not cached features."""
+    if config.trained_towers:
+        raise InputError(
+            f"Size {config.size!r} trains its towers on pixels; this release trains on cached features of frozen ones.",
+            "Choose the size small.",
+        )
+
+
 def config_of(fields: dict[str, Any]) -> ModelConfig:
     """The configuration that `as_dict` wrote."""
     return ModelConfig(**{**fields, "modalities": tuple(fields["modalities"])})

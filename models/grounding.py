@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from models.architectures.base import Architecture
 from models.architectures.eclip import ECLIP
 from models.dataset import Batch
 
@@ -64,10 +63,10 @@ def _clutter(dice: np.random.Generator) -> Image.Image:
 
 
 @torch.inference_mode()
-def similarity_map(model: Architecture, batch: Batch) -> Tensor:
+def similarity_map(model: ECLIP, batch: Batch) -> Tensor:
     """`(B, G)`: what an image-level model has: the similarity of each cell, projected as a whole picture is, with the text."""
     tokens = model.encode(batch)
-    cells = F.normalize(model.image_project(model.image_norm(tokens["image_tokens"])), dim=-1)  # type: ignore[operator]
+    cells = F.normalize(model.image_project(model.image_norm(tokens["image_tokens"])), dim=-1)
     return torch.einsum("bgd,bd->bg", cells, model.unimodal(tokens).text)
 
 

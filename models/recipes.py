@@ -6,7 +6,8 @@ from models.config import Recipe
 
 _TINY = Recipe(steps=40, batch=32, fused=8, learning_rate=1e-3, checkpoint_every=4)
 _FUSED = {"commercemm": 48, "eclip": 128, "scale": 64, "interbert": 48}  # rows a step through the joint encoder
-_DEEP = ("scale", "interbert")  # every row goes through many layers, so batches are smaller
+_BATCH = {"commercemm": 256, "eclip": 256, "scale": 64, "interbert": 32}  # of fine-tuning, where every row goes all the way
+_DEEP = ("scale", "interbert")
 
 
 def _between(low: int, value: int, high: int) -> int:
@@ -26,7 +27,7 @@ def finetuning(architecture: str, task: str, size: str, products: int, seed: int
     """At `small`: shorter steps than pretraining (one update, no masked words), so more of them."""
     if size == "tiny":
         return Recipe(**{**vars(_TINY), "seed": seed})
-    batch, rate = (64, 3e-4) if architecture in _DEEP else (256, 5e-4)
+    batch, rate = _BATCH[architecture], 3e-4 if architecture in _DEEP else 5e-4
     if task == "categorize":
         return Recipe(steps=_between(80, 12 * products // 256, 300), batch=batch, fused=0, learning_rate=rate, seed=seed)
     return Recipe(steps=_between(60, 10 * products // 256, 280), batch=batch, fused=0, learning_rate=rate, seed=seed)

@@ -62,7 +62,7 @@ def _options(
 @app.command()
 def run(
     catalogue: Annotated[Path | None, typer.Option(help="Catalogue folder (default: the embedded furniture sample).")] = None,
-    architecture: Annotated[str, typer.Option(help="Architecture to train.")] = "commercemm",
+    architecture: Annotated[str, typer.Option(help="commercemm, eclip, scale or interbert.")] = "commercemm",
     size: Annotated[str, typer.Option(help="Size of the model: tiny or small.")] = "small",
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 17,
     policy: Annotated[Path | None, typer.Option(help="YAML file of the gate's policy (default: lineage/policy.yaml).")] = None,
@@ -71,12 +71,12 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run the whole pipeline: import, validate, train, evaluate, gate, register, index, deploy."""
-    from models.config import model_config
+    from models.config import check_trainable, model_config
     from pipelines.local import Wanted
     from pipelines.local import run as run_pipeline
     from pipelines.report import closing_table
 
-    model_config(architecture, size)
+    check_trainable(model_config(architecture, size))
     _home(home)
     folder = catalogue or _sample()
     name = folder.resolve().name

@@ -3,7 +3,7 @@
 Every step gets the digest of the code it imports, so that a cache hit means: same code, same arguments, same inputs.
 """
 
-from kfp import dsl
+from kfp import dsl, kubernetes
 
 from components.deploy import deploy_component
 from components.evaluate import evaluate_component
@@ -19,13 +19,21 @@ from components.validate import validate_component
 from goodsight.digests import code_digest
 from models.config import TASKS
 
+HOME = "/var/lib/goodsight"  # GOODSIGHT_HOME of the image
+DATABASES = {"tracking-uri": "GOODSIGHT_TRACKING_URI", "ledger-uri": "GOODSIGHT_LEDGER_URI"}
 STEPS = ("snapshot", "validate", "features", "pretrain", "finetune", "evaluate", "gate", "register", "index", "deploy")
 CODE = {name: code_digest(f"components.steps.{name}") for name in STEPS}
 
 
-def _ask_for(task: dsl.PipelineTask, cpu: str, memory: str) -> None:
-    """Resources on a cluster; on one machine they are ignored."""
+def _on_cluster(task: dsl.PipelineTask, cpu: str = "1", memory: str = "4G") -> dsl.PipelineTask:
+    """What a pod of the step gets; on one machine all of it is ignored.
+
+    Home is the volume claim `goodsight-home`; where the databases are comes from the secret `goodsight`, if there is one.
+    """
     task.set_cpu_request(cpu).set_memory_request(memory).set_memory_limit(memory)
+    kubernetes.mount_pvc(task, pvc_name="goodsight-home", mount_path=HOME)
+    kubernetes.use_secret_as_env(task, secret_name="goodsight", secret_key_to_env=DATABASES, optional=True)
+    return task
 
 
 @dsl.pipeline(name="goodsight-retrain", description="From a product catalogue to a gated, registered, served model.")
@@ -43,18 +51,18 @@ def retrain(
 
     `policy` the YAML text of the gate's policy (empty: the one of this release).
     """
-    exit_task = finish_component(run_id=run_id, revision=revision)
+    exit_task = _on_cluster(finish_component(run_id=run_id, revision=revision))
     exit_task.set_caching_options(False)
     with dsl.ExitHandler(exit_task, name="run"):
-        raw = snapshot_component(revision=revision, code=CODE["snapshot"]).outputs["snapshot"]
-        checked = validate_component(raw=raw, max_quarantined=max_quarantined, code=CODE["validate"])
+        raw = _on_cluster(snapshot_component(revision=revision, code=CODE["snapshot"])).outputs["snapshot"]
+        checked = _on_cluster(validate_component(raw=raw, max_quarantined=max_quarantined, code=CODE["validate"]))
         data = checked.outputs["snapshot"]
         with dsl.If(checked.outputs["Output"] == "passed", name="data-passed"):
-            features = features_component(snapshot=data, code=CODE["features"])
+            features = _on_cluster(features_component(snapshot=data, code=CODE["features"]))
             table = features.outputs["table"]
             shape = {"architecture": architecture, "size": size, "seed": seed}
             pretrained = pretrain_component(snapshot=data, table=table, code=CODE["pretrain"], **shape)
-            _ask_for(pretrained, cpu="4", memory="16G")
+            _on_cluster(pretrained, cpu="4", memory="16G")
             with dsl.ParallelFor(list(TASKS), name="tasks", parallelism=1) as task:
                 tuned = finetune_component(
                     task=task,
@@ -64,7 +72,7 @@ def retrain(
                     seed=seed,
                     code=CODE["finetune"],
                 )
-                _ask_for(tuned, cpu="4", memory="16G")
+                _on_cluster(tuned, cpu="4", memory="16G")
             measured = evaluate_component(
                 bundles=dsl.Collected(tuned.outputs["bundle"]),
                 pretraining=pretrained.outputs["curve"],
@@ -73,12 +81,14 @@ def retrain(
                 champion=champion,
                 code=CODE["evaluate"],
             )
+            _on_cluster(measured, memory="8G")
             judged = gate_component(
                 evaluation=measured.outputs["evaluation"],
                 champion_evaluation=measured.outputs["champion_evaluation"],
                 policy=policy,
                 code=CODE["gate"],
             )
+            _on_cluster(judged)
             with dsl.If(judged.outputs["Output"] == "promote", name="promoted"):
                 candidate = measured.outputs["candidate"]
                 registered = register_component(
@@ -91,13 +101,16 @@ def retrain(
                     code=CODE["register"],
                     **shape,
                 )
+                _on_cluster(registered)
                 index = index_component(
                     candidate=candidate, snapshot=data, table=table, store=features.outputs["store"], code=CODE["index"]
                 )
-                deploy_component(
+                _on_cluster(index, memory="8G")
+                deployed = deploy_component(
                     candidate=candidate,
                     index=index.outputs["index"],
                     snapshot=data,
                     version=registered.output,
                     code=CODE["deploy"],
                 )
+                _on_cluster(deployed)

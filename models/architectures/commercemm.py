@@ -19,9 +19,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.architectures.base import Architecture, Embeddings, presence
-from models.architectures.layers import EncoderLayer, masked_mean, projection
+from models.architectures.layers import EncoderLayer, projection
 from models.config import ModelConfig
 from models.dataset import Batch
+
+POOLS = 4  # means of the image tokens that i is made of
 
 
 class CommerceMM(Architecture):
@@ -33,7 +35,8 @@ class CommerceMM(Architecture):
         channels = self.towers.image_channels
         self.text_layers = config.text_layers  # K
         self.image_norm = nn.LayerNorm(channels)
-        self.image_project = projection(channels, width, config.dropout)
+        self.image_pool = nn.Linear(channels, POOLS)
+        self.image_project = projection(POOLS * channels, width, config.dropout)
         self.text_project = projection(self.towers.text.width, width, config.dropout)
         self.text_pool = nn.Linear(width, 1)
         self.image_token = nn.Linear(channels, width)
@@ -53,6 +56,7 @@ class CommerceMM(Architecture):
         for value in self.text_project[3].parameters():
             nn.init.zeros_(value)
         nn.init.zeros_(self.text_pool.weight)
+        nn.init.zeros_(self.image_pool.weight)
         for weight in (self.multimodal_project.weight, self.image_position, self.modality, self.match_head.weight):
             nn.init.normal_(weight, std=0.02)
         nn.init.zeros_(self.multimodal_project.bias)
@@ -69,9 +73,11 @@ class CommerceMM(Architecture):
             self.text_layers = before
 
     def image_embedding(self, tokens: Batch) -> Tensor:
-        """i: `(B, D)` from the mean of the image tokens that are there."""
-        pooled = masked_mean(tokens["image_tokens"], tokens["image_tokens_mask"])
-        return F.normalize(self.image_project(self.image_norm(pooled)), dim=-1)
+        """i: `(B, D)` from `POOLS` attention-weighted means of the image tokens that are there (even ones at the start)."""
+        normed, mask = self.image_norm(tokens["image_tokens"]), tokens["image_tokens_mask"][..., None]
+        weights = F.softmax(self.image_pool(normed).float().masked_fill(~mask, -1e4), dim=1) * mask  # (B, V * G, POOLS)
+        pooled = weights.to(normed.dtype).transpose(1, 2) @ normed
+        return F.normalize(self.image_project(pooled.flatten(1)), dim=-1)
 
     def text_embedding(self, tokens: Batch) -> Tensor:
         """t: `(B, D)`: an attention-weighted mean of the tokens (even at the start) plus the bag of words, and a residual projection."""

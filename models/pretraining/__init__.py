@@ -7,7 +7,7 @@ from typing import Any
 
 from goodsight.errors import InputError
 from models.architectures.base import Architecture
-from models.config import Recipe
+from models.config import Recipe, check_trainable
 from models.dataset import ProductData
 from models.preprocess import Preprocess
 from models.pretraining import commercemm, eclip, interbert, scale
@@ -19,8 +19,10 @@ OBJECTIVES: dict[str, Any] = {"commercemm": commercemm, "eclip": eclip, "scale":
 def pretrain(model: Architecture, data: ProductData, preprocess: Preprocess, recipe: Recipe, checkpoints: Path) -> History:
     """Trains `model` in place on the training split; goes on from the newest whole checkpoint in `checkpoints`.
 
-    Raises `InputError` when no product to learn from has both an image and a text, or the recipe names an unknown objective.
+    Raises `InputError` when no product to learn from has both an image and a text, the recipe names an unknown
+    objective, or the model's towers are to be trained.
     """
+    check_trainable(model.config)
     objectives = OBJECTIVES[model.config.architecture]
     unknown = set(recipe.objectives) - set(objectives.FAMILIES)
     if unknown:

@@ -49,8 +49,8 @@ class World:
     def arguments(self) -> list[str]:
         return ["run", "--catalogue", str(self.catalogue), "--size", "tiny", "--policy", str(self.policy), "--json"]
 
-    def run(self) -> dict:
-        return last_json(command(*self.arguments(), home=self.home, **self.ports))
+    def run(self, *more: str) -> dict:
+        return last_json(command(*self.arguments(), *more, home=self.home, **self.ports))
 
 
 @pytest.fixture(scope="module")
@@ -189,6 +189,7 @@ def _wait_for_checkpoint(home: Path) -> bool:
         (["run", "--catalogue", "no/such/folder"], "no/such/folder"),
         (["run", "--architecture", "gpt"], "commercemm"),
         (["run", "--size", "huge"], "tiny, small"),
+        (["run", "--size", "base"], "Choose the size small"),
         (["catalogue", "show", "nothing-1"], "catalogue list"),
         (["search", " "], "Give a text"),
     ],
@@ -197,3 +198,12 @@ def test_bad_arguments_get_one_clear_sentence(arguments: list[str], words: str, 
     done = command(*arguments, home=tmp_path)
     assert done.returncode != 0
     assert words in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("architecture, version", [("eclip", "2"), ("scale", "3"), ("interbert", "4")])
+def test_another_architecture_takes_over_and_serves_both_tasks(world: World, architecture: str, version: str) -> None:
+    """It is compared with the champion of another architecture on the same items; the smoke test asks for both tasks."""
+    result = world.run("--architecture", architecture)
+    assert (result["architecture"], result["verdict"], result["model_version"]) == (architecture, "promote", version)
+    cached = {step["name"] for step in result["steps"] if step["cached"]}
+    assert cached == {"snapshot", "validate", "features"}

@@ -16,9 +16,14 @@ DATA = ["features-component", "pretrain-component", "evaluate-component", "gate-
 
 
 @pytest.fixture(scope="module")
-def spec(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def documents(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     path = compile_pipeline(tmp_path_factory.mktemp("compiled") / "pipeline.yaml")
-    return next(yaml.safe_load_all(path.read_text()))
+    return list(yaml.safe_load_all(path.read_text()))
+
+
+@pytest.fixture(scope="module")
+def spec(documents: list[dict[str, Any]]) -> dict[str, Any]:
+    return documents[0]
 
 
 def tasks(dag: dict[str, Any]) -> dict[str, Any]:
@@ -65,6 +70,17 @@ def test_every_step_carries_the_digest_of_its_code(spec: dict[str, Any]) -> None
 def test_training_asks_for_resources(spec: dict[str, Any]) -> None:
     container = spec["deploymentSpec"]["executors"]["exec-pretrain-component"]["container"]
     assert container["resources"]["resourceMemoryLimit"] == "16G"
+
+
+def test_every_pod_has_home_and_the_databases_by_reference(documents: list[dict[str, Any]]) -> None:
+    spec, platform = documents
+    pods = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert pods.keys() == spec["deploymentSpec"]["executors"].keys()
+    for pod in pods.values():
+        assert [(volume["constant"], volume["mountPath"]) for volume in pod["pvcMount"]] == [("goodsight-home", "/var/lib/goodsight")]
+        (secret,) = pod["secretAsEnv"]
+        assert (secret["secretName"], secret["optional"]) == ("goodsight", True)
+        assert {pair["envVar"] for pair in secret["keyToEnv"]} == {"GOODSIGHT_TRACKING_URI", "GOODSIGHT_LEDGER_URI"}
 
 
 def test_compiling_twice_gives_the_same_bytes(tmp_path: Path) -> None:
