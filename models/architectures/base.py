@@ -6,6 +6,7 @@ Legend: B batch, V views, G image tokens a view, T text tokens, P table tokens, 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -42,7 +43,7 @@ def presence(batch: Batch, modality: str) -> Tensor:
     return torch.zeros(len(like), dtype=torch.bool, device=like.device)
 
 
-class Architecture(nn.Module):
+class Architecture(nn.Module, ABC):
     """Base of the four. A subclass gives `unimodal`, `embeddings` and `class_features`, all of token batches (`encode`)."""
 
     reads_text_tokens = True  # of the text tower; else word pieces alone
@@ -68,17 +69,17 @@ class Architecture(nn.Module):
 
     # What a subclass gives
 
+    @abstractmethod
     def unimodal(self, tokens: Batch) -> Embeddings:
         """i and t of every row; m is zero and absent: for rows that need no fusion."""
-        raise NotImplementedError
 
+    @abstractmethod
     def embeddings(self, tokens: Batch) -> Embeddings:
         """i, t and m of every row."""
-        raise NotImplementedError
 
+    @abstractmethod
     def class_features(self, tokens: Batch) -> Tensor:
         """`(B, class width)`: what the class head reads; a missing modality contributes zeros."""
-        raise NotImplementedError
 
     # Towers
 
@@ -145,3 +146,20 @@ class Architecture(nn.Module):
         if self.class_head is None:
             raise ValueError("this model has no class head: fine-tune it for the task 'categorize'")
         return self.class_head(self.class_features(self.encode(batch)))
+
+
+class DualEncoder(Architecture):
+    """An architecture whose i and t are projections of one tower each, before anything is fused."""
+
+    @abstractmethod
+    def image_embedding(self, tokens: Batch) -> Tensor:
+        """i: `(B, D)`."""
+
+    @abstractmethod
+    def text_embedding(self, tokens: Batch) -> Tensor:
+        """t: `(B, D)`."""
+
+    def unimodal(self, tokens: Batch) -> Embeddings:
+        image, text = self.image_embedding(tokens), self.text_embedding(tokens)
+        there = presence(tokens, "image"), presence(tokens, "text")
+        return Embeddings(image, text, torch.zeros_like(text), *there, torch.zeros_like(there[0]))

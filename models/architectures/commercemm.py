@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.architectures.base import Architecture, Embeddings, presence
+from models.architectures.base import DualEncoder, Embeddings, presence
 from models.architectures.layers import EncoderLayer, projection
 from models.config import ModelConfig
 from models.dataset import Batch
@@ -26,7 +26,7 @@ from models.dataset import Batch
 POOLS = 4  # means of the image tokens that i is made of
 
 
-class CommerceMM(Architecture):
+class CommerceMM(DualEncoder):
     """Objectives: itc, itm, mlm, mim_kl, mim_fr in one update; up to 3 x 3 Omni-Retrieval terms in the other."""
 
     def __init__(self, config: ModelConfig, classes: int = 0) -> None:
@@ -113,11 +113,6 @@ class CommerceMM(Architecture):
     def multimodal(self, first: Tensor, hidden: Tensor) -> Tensor:
         """m: `(B, D)` from the first token of the stack."""
         return F.normalize(first + self.multimodal_project(hidden[:, 0]), dim=-1)
-
-    def unimodal(self, tokens: Batch) -> Embeddings:
-        image, text = self.image_embedding(tokens), self.text_embedding(tokens)
-        there = presence(tokens, "image"), presence(tokens, "text")
-        return Embeddings(image, text, torch.zeros_like(text), *there, torch.zeros_like(there[0]))
 
     def embeddings(self, tokens: Batch) -> Embeddings:
         found = self.unimodal(tokens)

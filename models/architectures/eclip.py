@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.architectures.base import Architecture, Embeddings, presence
+from models.architectures.base import DualEncoder, Embeddings, presence
 from models.architectures.layers import attended, masked_mean, projection, split_heads
 from models.config import ModelConfig
 from models.dataset import Batch
@@ -60,7 +60,7 @@ class InstanceLayer(nn.Module):
         return queries + self.mlp(self.norm_mlp(queries)), weights.mean(dim=1)
 
 
-class ECLIP(Architecture):
+class ECLIP(DualEncoder):
     """Objectives: itc (image and title), inter (the product across its images), intra (the product against the rest of the image)."""
 
     def __init__(self, config: ModelConfig, classes: int = 0) -> None:
@@ -111,11 +111,6 @@ class ECLIP(Architecture):
         """`(B, G)`, sum 1: where in the picture the titled product is, row by row of the image grid."""
         tokens = self.encode(batch)
         return self.instances(tokens, self.text_embedding(tokens)).map
-
-    def unimodal(self, tokens: Batch) -> Embeddings:
-        image, text = self.image_embedding(tokens), self.text_embedding(tokens)
-        there = presence(tokens, "image"), presence(tokens, "text")
-        return Embeddings(image, text, torch.zeros_like(text), *there, torch.zeros_like(there[0]))
 
     def embeddings(self, tokens: Batch) -> Embeddings:
         found = self.unimodal(tokens)
