@@ -6,7 +6,7 @@ from models.config import Recipe
 
 _TINY = Recipe(steps=40, batch=32, fused=8, learning_rate=1e-3, checkpoint_every=4)
 _FUSED = {"commercemm": 48, "eclip": 128, "scale": 64, "interbert": 48}  # rows a step through the joint encoder
-_BATCH = {"commercemm": 256, "eclip": 256, "scale": 64, "interbert": 32}  # of fine-tuning, where every row goes all the way
+_BATCH = {"commercemm": 256, "eclip": 256, "scale": 64, "interbert": 32}  # of retrieval's fine-tuning: a pair goes through three times
 _DEEP = ("scale", "interbert")
 
 
@@ -29,5 +29,6 @@ def finetuning(architecture: str, task: str, size: str, products: int, seed: int
         return Recipe(**{**vars(_TINY), "seed": seed})
     batch, rate = _BATCH[architecture], 3e-4 if architecture in _DEEP else 5e-4
     if task == "categorize":
+        batch, rate = (48, 1e-3) if architecture in _DEEP else (batch, rate)
         return Recipe(steps=_between(80, 12 * products // 256, 300), batch=batch, fused=0, learning_rate=rate, seed=seed)
     return Recipe(steps=_between(60, 10 * products // 256, 280), batch=batch, fused=0, learning_rate=rate, seed=seed)
