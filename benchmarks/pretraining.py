@@ -37,13 +37,13 @@ from components.steps.validate import validate
 from goodsight.files import read_json, write_json
 from models.architectures import build
 from models.bundle import PRETRAINED, Bundle
-from models.config import ModelConfig, Recipe, model_config
+from models.config import MODALITIES, ModelConfig, Recipe, model_config
 from models.dataset import Batch, ProductData, answers
 from models.evaluate import evaluate, in_batches, product_embeddings
 from models.features import FeatureCache, load_product_data
 from models.finetune import finetune_task, fit_term_weights
 from models.grounding import by_chance, composites, grounding_map, points_at, similarity_map
-from models.metrics import means, retrieval
+from models.metrics import means, retrieval, same_category
 from models.preprocess import Preprocess, preprocess_for
 from models.pretraining import pretrain
 from models.recipes import finetuning, pretraining
@@ -53,21 +53,29 @@ from models.training import train
 
 HERE = Path(__file__).resolve().parent
 COMPOSITES, POINTED = 300, 400  # pictures made, of so many test products at most
+CATEGORY_FIGURES = ("scale_map@1", "scale_map@5", "scale_map@10", "category_prec@10")
 FIGURES = ("image_to_text_recall@1", "query_to_product_recall@1", "query_to_product_map", "image_to_product_recall@1", "leaf_accuracy")
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A row of the table: an architecture, the families of objectives it trains, and a reading of the paper."""
+    """A row of the table: an architecture, the families of objectives it trains, a reading of the paper, modalities.
+
+    `damaged`: a fifth of the training products' modalities is taken away; then training sees `all` products, or those that
+    stayed `complete`.
+    """
 
     name: str
     architecture: str
     objectives: tuple[str, ...] = ()
     variant: str = ""
+    modalities: tuple[str, ...] = ()
+    damaged: str = ""
 
     @property
     def config(self) -> ModelConfig:
-        return replace(model_config(self.architecture, "small"), variant=self.variant)
+        config = model_config(self.architecture, "small")
+        return replace(config, variant=self.variant, modalities=self.modalities or config.modalities)
 
 
 VARIANTS = (
@@ -82,8 +90,15 @@ VARIANTS = (
     Variant("eclip itc", "eclip", ("itc",)),
     Variant("scale", "scale"),
     Variant("scale uniform", "scale", variant="uniform"),
+    Variant("scale T", "scale", modalities=MODALITIES[:1]),
+    Variant("scale T+I", "scale", modalities=MODALITIES[:2]),
+    Variant("scale T+I+Tab", "scale", modalities=MODALITIES[:3]),
+    Variant("scale T+I+Tab+V", "scale", modalities=MODALITIES[:4]),
+    Variant("scale damaged", "scale", damaged="all"),
+    Variant("scale damaged, complete only", "scale", damaged="complete"),
     Variant("interbert", "interbert"),
 )
+DAMAGED = 0.2  # of the modalities of the training products
 
 
 def prepared(catalogue: Path, home: Path) -> tuple[Path, Path]:
@@ -149,7 +164,26 @@ def pretrained_figures(model: Any, data: ProductData) -> dict[str, float]:
     probe.fit(product_embeddings(model, data, known).numpy(), [data.categories[row] for row in known.tolist()])
     true = [data.categories[row] for row in unknown.tolist()]
     found["leaf_accuracy"] = float(probe.score(product_embeddings(model, data, unknown).numpy(), true))
-    return {name: found[name] for name in FIGURES if name in found}
+    vectors = product_embeddings(model, data, unknown)
+    found |= means(same_category(vectors.numpy(), true))
+    return {name: found[name] for name in (*FIGURES, *CATEGORY_FIGURES) if name in found}
+
+
+def damage(data: ProductData, complete_only: bool, seed: int) -> None:
+    """Takes `DAMAGED` of the modalities of the training products away, never a product's last one."""
+    rows = data.rows("train", "catalogue")
+    masks = {"text": data.texts.mask, "image": data.images.present[:, None]}
+    others = {"table": data.tables, "video": data.videos, "audio": data.audios}
+    masks |= {name: part.mask for name, part in others.items() if part is not None}
+    there = torch.stack([mask[rows].any(dim=1) for mask in masks.values()], dim=1)
+    dice = torch.rand(there.shape, generator=torch.Generator().manual_seed(seed))
+    lost = (dice < DAMAGED) & there
+    lost[(there & ~lost).sum(dim=1) == 0] = False
+    for place, mask in enumerate(masks.values()):
+        mask[rows[lost[:, place]]] = False
+    if complete_only:
+        for row in rows[lost.any(dim=1)].tolist():
+            data.split[row] = "left out"
 
 
 def pointing(model: Any, preprocess: Preprocess, snapshot: Path) -> dict[str, float]:
@@ -190,6 +224,8 @@ def measured(variant: Variant, seed: int, home: Path, steps: int | None, finetun
     model = build(config).load_pretrained()
     preprocess = preprocess_for(config, tokenizer_of(config.text_tower))
     data = load_product_data(home / "snapshot", home / "table", FeatureCache(home / "features", model, preprocess))
+    if variant.damaged:
+        damage(data, variant.damaged == "complete", seed)
     recipe = replace(pretraining(variant.architecture, "small", len(data.rows("train", "catalogue")), seed), objectives=variant.objectives)
     recipe = replace(recipe, steps=steps or recipe.steps)
     started = time.perf_counter()

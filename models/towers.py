@@ -96,7 +96,8 @@ class HuggingFaceImageTower(nn.Module):
         if self.published:
             from transformers import AutoModelForImageClassification
 
-            self.net = AutoModelForImageClassification.from_pretrained(self.name, use_safetensors=True)
+            published = AutoModelForImageClassification.from_pretrained(self.name, use_safetensors=True)
+            self.net.load_state_dict(published.state_dict())
 
     def forward(self, pixels: Tensor) -> Tensor:
         """`(B, 3, H, W)` -> `(B, C, h, w)`; a ViT's patch tokens as a grid."""
@@ -178,7 +179,7 @@ class BertTower(nn.Module):
             from transformers import AutoModel
 
             options = {"add_pooling_layer": False, "use_safetensors": True, "num_hidden_layers": len(self.layers)}
-            self.net = AutoModel.from_pretrained(self.name, **options)
+            self.net.load_state_dict(AutoModel.from_pretrained(self.name, **options).state_dict())
         elif self.name == "minilm-l6":
             from safetensors.torch import load_file
 

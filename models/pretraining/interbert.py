@@ -12,7 +12,7 @@ from torch import Tensor
 from models.architectures.interbert import InterBERT
 from models.config import Recipe
 from models.dataset import ProductData
-from models.objectives.masking import mask_one_span, mask_segments
+from models.objectives.masking import IGNORED, mask_one_span, mask_segments
 from models.objectives.reconstruction import masked_cross_entropy, posterior_divergence
 from models.objectives.regions import mask_regions
 from models.preprocess import Preprocess
@@ -21,6 +21,7 @@ from models.sampling import epoch_rows, generator
 from models.training import Updates
 
 FAMILIES = ("msm", "mrm", "itm")
+MATCHED = 0.5  # of the pages
 HARD_SHARE = 0.2  # of the mismatched texts
 HARD_POOL, HARD_LIMIT = 30, 0.5  # the most similar texts, of those less similar than the limit
 
@@ -57,7 +58,7 @@ def interbert_update(
 ) -> Losses:
     """One pass over pages half of which carry another product's text, words and regions masked together."""
     wanted = recipe.objectives or FAMILIES
-    matched = torch.rand(len(rows), generator=rng) < 0.5
+    matched = torch.rand(len(rows), generator=rng) < MATCHED
     texts = torch.where(matched, rows, mismatches.draw(rows, rng))
     matched |= data.groups[texts] == data.groups[rows]
     page = model.encode({**data.products(rows), **data.texts.take(texts)})
@@ -71,7 +72,7 @@ def interbert_update(
     image, text = model.streams(seen, there, masked if "msm" in wanted else ids, mask)
     losses: Losses = {}
     if "msm" in wanted:
-        labels = labels.masked_fill(~matched[:, None], -100)  # a wrong picture gives noise (papers.md 4.6)
+        labels = labels.masked_fill(~matched[:, None], IGNORED)  # a wrong picture gives noise (papers.md 4.6)
         losses["msm"] = masked_cross_entropy(model.word_logits(text[labels >= 0]), labels[labels >= 0])
     if "mrm" in wanted:
         counted = asked & matched[:, None]

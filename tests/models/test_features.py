@@ -9,9 +9,11 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import soundfile
 import torch
 from PIL import Image
 from torch import Tensor
@@ -47,17 +49,22 @@ def film(frames: int) -> bytes:
     return out.getvalue()
 
 
+def tone(hertz: float, seconds: float) -> np.ndarray:
+    return 0.5 * np.sin(2 * np.pi * hertz * np.arange(int(8000 * seconds)) / 8000)
+
+
 def product(row: int) -> dict[str, Any]:
-    """Product 0 has three images, 1 a video of eight frames, 4 no image."""
+    """Product 0 has three images, 1 a video of eight frames and a sound, 4 no image and no attributes."""
     images = {0: ["red.png", "green.png", "blue.png"], 4: []}.get(row, [f"{COLOURS[row]}.png"])
     return {
         "id": f"p{row}",
         "title": f"{COLOURS[row]} sofa",
         "description": "It has four legs" * (row % 2),
         "category_path": ["Furniture", "Sofas"],
-        "attributes": {"colour": COLOURS[row], "seats": row},
+        "attributes": {"colour": COLOURS[row], "seats": row} if row != 4 else {},
         "images": images,
         "video": "film.png" if row == 1 else None,
+        "audio": "tone.wav" if row == 1 else None,
         "split": "test" if row in (2, 3) else "train",
         "licence": "CC0",
     }
@@ -77,12 +84,13 @@ def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def make_snapshot(folder: Path, queries: list[dict[str, Any]]) -> Path:
+def make_snapshot(folder: Path, queries: list[dict[str, Any]], without: tuple[str, ...] = ()) -> Path:
     (folder / "shop").mkdir(parents=True)
     for colour in COLOURS:
         (folder / "shop" / f"{colour}.png").write_bytes(picture(colour))
     (folder / "shop" / "film.png").write_bytes(film(8))
-    write_lines(folder / "shop" / "products.jsonl", [product(row) for row in range(6)])
+    soundfile.write(folder / "shop" / "tone.wav", tone(440, 0.5), 8000)
+    write_lines(folder / "shop" / "products.jsonl", [product(row) for row in range(6) if f"p{row}" not in without])
     write_lines(folder / "shop" / "queries_text.jsonl", [row for row in queries if "text" in row])
     write_lines(folder / "shop" / "queries_image.jsonl", [row for row in queries if "image" in row])
     import_catalogue(folder / "shop", folder / "snapshot")
@@ -254,3 +262,31 @@ def test_a_shop_without_queries(tmp_path: Path, model: CommerceMM) -> None:
     assert len(data.query_texts) == len(data.queries) == len(data.query_pairs) == 0
     assert len(data.view_ids) == 6
     assert not any(math.isnan(value) for value in data.images.tokens.flatten().tolist())
+
+
+def test_tables_videos_and_sounds_for_an_architecture_that_reads_them(snapshot: Path, table: Path, tmp_path: Path) -> None:
+    scale = tiny_model(architecture="scale")
+    found = load_product_data(snapshot, table, FeatureCache(tmp_path, scale, preprocess()))
+    assert found.tables is not None and found.videos is not None and found.audios is not None
+    ids, mask, parts = preprocess().tables([{"colour": "green", "seats": 1}])
+    row = found.tables.take(torch.tensor([1]), "table")
+    assert torch.equal(row["table_ids"], ids)
+    assert torch.equal(row["table_parts"], parts)
+    assert close(row["table_tokens"], scale.towers.text_tokens(ids, mask), within=HALF)
+    assert not found.tables.mask[4].any()
+    assert found.videos.mask.any(dim=1).tolist() == found.audios.mask.any(dim=1).tolist() == [row == 1 for row in range(6)]
+    shades = preprocess().frames([Image.new("RGB", (32, 32), (20 * frame,) * 3) for frame in range(8)])
+    expected = scale.encode({"video": shades[None], "video_mask": torch.ones(1, 3, dtype=torch.bool)})["video_tokens"][0]
+    assert close(found.videos.tokens[1].float(), expected, within=HALF)
+    sound = preprocess().sound(tone(440, 0.5), 8000)
+    assert int(found.audios.mask[1].sum()) == len(sound) < preprocess().specs.audio.tokens
+    assert close(found.audios.tokens[1, : len(sound)].float(), sound, within=0.02)
+
+
+def test_a_shop_without_film_and_sound_has_no_such_tensors(tmp_path: Path) -> None:
+    scale = tiny_model(architecture="scale")
+    snapshot = make_snapshot(tmp_path, [], without=("p1",))
+    found = load_product_data(snapshot, make_table(snapshot, tmp_path / "table"), FeatureCache(tmp_path / "cache", scale, preprocess()))
+    assert found.videos is None and found.audios is None
+    assert {"video_tokens", "audio_tokens"}.isdisjoint(found.products(torch.arange(3)))
+    assert scale.embed(found.products(torch.arange(3))).isfinite().all()

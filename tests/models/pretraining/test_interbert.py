@@ -1,0 +1,42 @@
+"""InterBERT's wrong texts: of other products, a fifth of them near ones; and losses of matched pairs alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+import models.pretraining.interbert
+from models.config import Recipe
+from models.pretraining.interbert import HARD_LIMIT, HARD_SHARE, Mismatches, interbert_update
+from models.sampling import generator
+from tests.models.made import preprocess, shop, tiny_model
+
+THINGS = ("sofa", "lamp", "table", "bed")
+COLOURS = ("red", "blue", "green", "white", "black", "gold")
+
+
+def test_wrong_texts_are_of_other_groups_and_a_fifth_are_near() -> None:
+    data = shop(architecture="interbert")
+    data.titles = [f"{COLOURS[row % 6]} {THINGS[row // 6]} with number{row} parts{row}" for row in range(24)]
+    pages = torch.arange(24)
+    rows = pages.repeat(100)
+    drawn = Mismatches(data, pages).draw(rows, generator(3))
+    assert (data.groups[drawn] != data.groups[rows]).all()
+    words = TfidfVectorizer().fit_transform(data.titles)
+    alike = (words @ words.T).toarray()
+    assert (alike[rows.numpy(), drawn.numpy()] < HARD_LIMIT).all()
+    related = torch.tensor((alike > alike.min() + 0.02)[rows.numpy(), drawn.numpy()]).float().mean()
+    by_chance = float((alike > alike.min() + 0.02).mean())
+    assert related > by_chance + 0.5 * HARD_SHARE * (1 - by_chance)
+
+
+def test_masked_parts_of_wrong_pairs_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With texts that are all wrong there is nothing to reconstruct, only a match to deny."""
+    model, data = tiny_model(architecture="interbert"), shop(architecture="interbert")
+    pages = data.whole_pages("train", "catalogue")
+    recipe = Recipe(steps=1, batch=8, fused=8, learning_rate=1e-3)
+    monkeypatch.setattr(models.pretraining.interbert, "MATCHED", 0.0)
+    losses = interbert_update(model, data, pages[:8], Mismatches(data, pages), recipe, preprocess(), generator(1))
+    assert losses["msm"] == losses["mrm"] == 0.0
+    assert losses["itm"] > 0
