@@ -16,8 +16,9 @@ KEY := $(shell cat pyproject.toml requirements.lock | git hash-object --stdin | 
 INSTALLED := $(VENV)/.installed-$(KEY)
 INSTALLED_DEV := $(VENV)/.installed-dev-$(KEY)
 
-# -qq: errors alone. Packages are built with the locked setuptools: a build of its own would fetch an unpinned one.
-INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint requirements.lock
+# -qq: errors alone. --no-compile: the first import compiles what is used, a small part of what is installed.
+# Packages are built with the locked setuptools: a build of its own would fetch an unpinned one.
+INSTALL := $(BIN)/python -m pip install -qq --no-compile --disable-pip-version-check --constraint requirements.lock
 
 define install
 	@echo "Installing $(1) as requirements.lock pins it into $(VENV): minutes, and only this once."
@@ -45,7 +46,7 @@ run: $(INSTALLED)
 	@$(BIN)/goodsight run $(ARGS)
 
 test: $(INSTALLED_DEV)
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(INSTALLED_DEV)
 	$(BIN)/ruff check .

@@ -2,21 +2,21 @@
 
     python benchmarks/pretraining.py --catalogue FOLDER --home FOLDER [--seeds 3] [--only itc +omni ...] [--finetune]
 
-Resumable: every (variant, seed) that is measured is kept under --home and never measured again. Writes
-`benchmarks/results/pretraining-<catalogue>.json`: figures on the test split with 95 % intervals over the seeds, seconds a
-step, versions, machine and commit. Nothing is chosen on the test split. The peer is open_clip's own loss, loaded from its
-package (`pip install --no-deps open_clip_torch`), in the same loop on the same features.
+Resumable, seed by seed: a (variant, seed) that is in `benchmarks/results/pretraining-<catalogue>.json` is not measured again.
+That file holds every run's figures on the test split, seconds, versions, machine and commit, and the means with 95 %
+intervals over the seeds. Nothing is chosen on the test split. The peer is open_clip's own loss, loaded from its package
+(`pip install --no-deps open_clip_torch`), in the same loop on the same features.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -35,6 +35,7 @@ from catalogue.snapshot import Snapshot
 from components.steps.features import features
 from components.steps.validate import validate
 from goodsight.files import read_json, write_json
+from goodsight.settings import settings
 from models.architectures import build
 from models.bundle import PRETRAINED, Bundle
 from models.config import MODALITIES, ModelConfig, Recipe, model_config
@@ -47,13 +48,15 @@ from models.metrics import means, retrieval, same_category
 from models.preprocess import Preprocess, preprocess_for
 from models.pretraining import pretrain
 from models.recipes import finetuning, pretraining
+from models.rerank import reranked
 from models.sampling import epoch_rows
 from models.towers import tokenizer_of
 from models.training import train
 
-HERE = Path(__file__).resolve().parent
+RESULTS = Path(__file__).resolve().parent / "results"
 COMPOSITES, POINTED = 300, 400  # pictures made, of so many test products at most
-CATEGORY_FIGURES = ("scale_map@1", "scale_map@5", "scale_map@10", "category_prec@10")
+OTHER_FIGURES = ("text_leaf_accuracy", "scale_map@1", "scale_map@5", "scale_map@10", "category_prec@10")
+RERANKED = 500  # test pages
 FIGURES = ("image_to_text_recall@1", "query_to_product_recall@1", "query_to_product_map", "image_to_product_recall@1", "leaf_accuracy")
 
 
@@ -160,13 +163,17 @@ def pretrained_figures(model: Any, data: ProductData) -> dict[str, float]:
             queries = in_batches(torch.tensor(list(asked)), partial(_embedded, model, batch))
             found |= means(retrieval(prefix, (queries @ vectors.T).numpy(), list(asked.values())))
     known, unknown = data.rows("train", "catalogue"), data.rows("test")
-    probe = LogisticRegression(C=10.0, max_iter=200)
-    probe.fit(product_embeddings(model, data, known).numpy(), [data.categories[row] for row in known.tolist()])
     true = [data.categories[row] for row in unknown.tolist()]
-    found["leaf_accuracy"] = float(probe.score(product_embeddings(model, data, unknown).numpy(), true))
-    vectors = product_embeddings(model, data, unknown)
-    found |= means(same_category(vectors.numpy(), true))
-    return {name: found[name] for name in (*FIGURES, *CATEGORY_FIGURES) if name in found}
+    shown: dict[str, Callable[[Tensor], Tensor]] = {
+        "leaf_accuracy": lambda part: model.embed(data.products(part)),
+        "text_leaf_accuracy": lambda part: model.unimodal(model.encode(data.products(part))).text,
+    }
+    for name, face in shown.items():
+        probe = LogisticRegression(C=10.0, max_iter=200)
+        probe.fit(in_batches(known, face).numpy(), [data.categories[row] for row in known.tolist()])
+        found[name] = float(probe.score(in_batches(unknown, face).numpy(), true))
+    found |= means(same_category(product_embeddings(model, data, unknown).numpy(), true))
+    return {name: found[name] for name in (*FIGURES, *OTHER_FIGURES) if name in found}
 
 
 def damage(data: ProductData, complete_only: bool, seed: int) -> None:
@@ -203,6 +210,19 @@ def pointing(model: Any, preprocess: Preprocess, snapshot: Path) -> dict[str, fl
     return {**found, "pointing_chance": by_chance(boxes)}
 
 
+def reranking(model: Any, data: ProductData, k: int = 10) -> dict[str, float]:
+    """Image -> text among `RERANKED` test pages, before and after re-ranking the k best by matching, and its cost."""
+    rows = data.whole_pages("test")[:RERANKED]
+    image = in_batches(rows, lambda part: model.unimodal(model.encode(data.products(part))).image)
+    text = in_batches(rows, lambda part: model.unimodal(model.encode(data.products(part))).text)
+    own = [[place] for place in range(len(rows))]
+    started = time.perf_counter()
+    again = reranked(model.match, data, rows, image @ text.T, k)
+    took = time.perf_counter() - started
+    before, after = (means(retrieval("", scores.numpy(), own))["_recall@1"] for scores in (image @ text.T, again))
+    return {"k": k, "pages": len(rows), "recall@1": before, "recall@1_reranked": after, "ms_a_query": 1000 * took / len(rows)}
+
+
 def curve_point(model: Any, data: ProductData, depth: int) -> dict[str, float]:
     """Quality and milliseconds a page when the first `depth` layers see text alone (modality randomization)."""
     rows = data.whole_pages("test")
@@ -215,10 +235,7 @@ def curve_point(model: Any, data: ProductData, depth: int) -> dict[str, float]:
 
 
 def measured(variant: Variant, seed: int, home: Path, steps: int | None, finetune: bool) -> dict[str, Any]:
-    """One variant with one seed: from the kept result, or trained and measured now."""
-    kept = home / "results" / f"{variant.name.replace(' ', '-')}-{seed}-{steps or 'full'}{'-finetuned' if finetune else ''}.json"
-    if kept.is_file():
-        return dict(read_json(kept))
+    """One variant trained with one seed, and its figures."""
     torch.manual_seed(seed)
     config = variant.config
     model = build(config).load_pretrained()
@@ -229,20 +246,21 @@ def measured(variant: Variant, seed: int, home: Path, steps: int | None, finetun
     recipe = replace(pretraining(variant.architecture, "small", len(data.rows("train", "catalogue")), seed), objectives=variant.objectives)
     recipe = replace(recipe, steps=steps or recipe.steps)
     started = time.perf_counter()
-    checkpoints = home / "checkpoints" / kept.stem
+    checkpoints = home / "checkpoints" / f"{variant.name.replace(' ', '-')}-{seed}-{recipe.steps}"
     if variant.name == "open_clip":
         train_peer(model, data, recipe, checkpoints)
     else:
         pretrain(model, data, preprocess, recipe, checkpoints)
-    row: dict[str, Any] = {"seconds": round(time.perf_counter() - started, 1), "steps": recipe.steps}
+    row: dict[str, Any] = {**described(), "seed": seed, "steps": recipe.steps, "seconds": round(time.perf_counter() - started, 1)}
     row["pretrained"] = pretrained_figures(model, data)
     if variant.architecture == "eclip":
         row["pretrained"] |= pointing(model, preprocess, home / "snapshot")
     if variant.name == "+omni":
         row["curve"] = [curve_point(model, data, depth) for depth in range(config.layers)]
+    if variant.name in ("+omni", "interbert"):
+        row["reranking"] = reranking(model, data)
     if finetune:
         row["finetuned"] = finetuned_figures(model, preprocess, data, seed, checkpoints)
-    write_json(kept, row)
     return row
 
 
@@ -259,11 +277,10 @@ def finetuned_figures(model: Any, preprocess: Preprocess, data: ProductData, see
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Means over the seeds and half the width of their 95 % interval (Student), null for a single seed."""
-    found: dict[str, Any] = {"seeds": len(rows), "seconds_a_step": round(mean(row["seconds"] / row["steps"] for row in rows), 3)}
-    if "curve" in rows[0]:
-        found["curves"] = [row["curve"] for row in rows]
+    found: dict[str, Any] = {"seeds": len(rows), "steps": rows[0]["steps"]}
+    found["seconds_a_step"] = round(mean(row["seconds"] / row["steps"] for row in rows), 3)
     for stage in ("pretrained", "finetuned"):
-        if stage in rows[0]:
+        if all(stage in row for row in rows):
             found[stage] = {name: _interval([row[stage][name] for row in rows]) for name in rows[0][stage]}
     return found
 
@@ -291,6 +308,10 @@ def _cell(value: dict[str, Any]) -> str:
     return f"{100 * value['mean']:.1f}{half}"
 
 
+def report_of(name: str, runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    return {"benchmark": name, "variants": {variant: summary(rows) for variant, rows in runs.items()}, "runs": runs}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--catalogue", type=Path, required=True)
@@ -300,17 +321,20 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=[variant.name for variant in VARIANTS])
     parser.add_argument("--finetune", action="store_true")
     chosen = parser.parse_args()
+    torch.set_num_threads(settings().threads)
     prepared(chosen.catalogue, chosen.home)
-    results: dict[str, Any] = {}
-    for variant in VARIANTS:
-        if not chosen.only or variant.name in chosen.only:
-            rows = [measured(variant, seed, chosen.home, chosen.steps, chosen.finetune) for seed in range(17, 17 + chosen.seeds)]
-            results[variant.name] = summary(rows)
-            report = {"benchmark": f"pretraining-{chosen.catalogue.resolve().name}", **described(), "variants": results}
-            out = HERE / "results" / f"{report['benchmark']}.json"
-            out.parent.mkdir(exist_ok=True)
-            out.write_text(json.dumps(report, indent=2) + "\n")
-    shown(report)
+    name = f"pretraining-{chosen.catalogue.resolve().name}" + (f"-{chosen.steps}-steps" if chosen.steps else "")
+    out = RESULTS / f"{name}.json"
+    runs: dict[str, list[dict[str, Any]]] = read_json(out)["runs"] if out.is_file() else {}
+    variants = [variant for variant in VARIANTS if not chosen.only or variant.name in chosen.only]
+    for seed, variant in product(range(17, 17 + chosen.seeds), variants):
+        rows = runs.setdefault(variant.name, [])
+        known = [row for row in rows if row["seed"] == seed and ("finetuned" in row or not chosen.finetune)]
+        if not known:
+            rows[:] = [row for row in rows if row["seed"] != seed]
+            rows.append(measured(variant, seed, chosen.home, chosen.steps, chosen.finetune))
+            write_json(out, report_of(name, runs))
+    shown(report_of(name, runs))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python benchmarks/step_cost.py [--batch 32] [--repeats 5]
 
-Frozen towers are usually cached; here pixels and words go through them in every step, as where they are trained. Both
+Frozen towers are usually cached; here pixels and words go through them in every step and the towers are trained. Both
 steps see the same pages: contrast alone in one update, all families in two (the second sees as many cross-pairs of each
 source in turn). Writes `benchmarks/results/step-cost.json`.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -37,7 +38,7 @@ class RawProducts(ProductData):
     """Products, views and queries as pixels and words."""
 
     def _pixels(self, count: int) -> Batch:
-        return {"image": torch.rand(count, 1, 3, 160, 160), "image_mask": torch.ones(count, 1, dtype=torch.bool)}
+        return {"image": torch.rand(count, 1, 3, 224, 224), "image_mask": torch.ones(count, 1, dtype=torch.bool)}
 
     def _words(self, rows: Tensor) -> Batch:
         return {"text_ids": self.texts.ids[rows], "text_mask": self.texts.mask[rows]}
@@ -69,7 +70,7 @@ def made() -> RawProducts:
 def seconds(objectives: tuple[str, ...], batch: int, repeats: int) -> list[float]:
     """Wall seconds of steps 1 to 3 * `repeats` (each source in turn), forward, backward and optimiser."""
     torch.manual_seed(0)
-    config = model_config("commercemm", "small")
+    config = replace(model_config("commercemm", "small"), trained_towers=True)
     model: Any = build(config).load_pretrained().train()
     optimizer = torch.optim.AdamW([value for value in model.parameters() if value.requires_grad], lr=1e-4, foreach=True)
     recipe = Recipe(steps=1, batch=batch, fused=batch, learning_rate=1e-4, objectives=objectives)

@@ -60,7 +60,7 @@ class Recipe:
 
 
 _TINY = ModelConfig("", "tiny", "tiny", "tiny", 32, 2, 16, 32, 2, 2, table_length=16, frames=3, audio_tokens=8, mels=8, queries=4)
-_SMALL = ModelConfig("", "small", "efficientnet-lite0", "minilm-l6", 160, 3, 32, 384, 6, 2)
+_SMALL = ModelConfig("", "small", "efficientnet-lite0", "minilm-l6", 224, 3, 32, 384, 6, 2)
 _BASE = ModelConfig("", "base", "resnet-50", "bert-base", 224, 7, 80, 768, 12, 6, frames=12, audio_tokens=80, mels=80, trained_towers=True)
 
 _SIZES = {

@@ -119,6 +119,7 @@ class ProductData:
     view_pairs: Pairs
     documents: list[str] = field(default_factory=list)  # (N,) all words of a product, for the lexical baseline
     sources: list[str] = field(default_factory=list)  # (N,) where a product comes from; empty: not told
+    translations: dict[str, dict[int, str]] = field(default_factory=dict)  # language -> product row -> title
     tables: Texts | None = None
     videos: Frames | None = None
     audios: Frames | None = None

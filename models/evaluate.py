@@ -33,7 +33,7 @@ from models.metrics import (
     retrieval,
     same_category,
 )
-from models.slices import by_slice, product_slices
+from models.slices import FEWEST, by_slice, product_slices
 from models.zero_shot import topic_embeddings
 
 EVALUATION_BATCH = 256
@@ -88,7 +88,7 @@ def evaluate(categorize: Bundle, retrieve: Bundle, data: ProductData) -> Evaluat
     _evaluate_image_text(retrieve.model, data, result)
     _evaluate_queries(retrieve.model, data, result)
     _evaluate_vectors(retrieve, data, result)
-    result.slices = by_slice(result.items, product_slices(data))
+    result.slices = by_slice(result.items, product_slices(data)) | _by_language(retrieve, data)
     return result
 
 
@@ -198,6 +198,24 @@ def _evaluate_queries(model: Architecture, data: ProductData, result: Evaluation
     if seen:
         scores = _scores(model, seen, data.view_queries, vectors)
         _add(result, [data.view_ids[row] for row in seen], retrieval("image_to_product", scores, list(seen.values())))
+
+
+def _by_language(bundle: Bundle, data: ProductData) -> dict[str, dict[str, float]]:
+    """Slice `language=<code>`: the title of each test product in another language finds the product, which has its own title."""
+    gallery = data.rows("test", "catalogue")
+    place = {row: index for index, row in enumerate(gallery.tolist())}
+    titles = {code: {row: title for row, title in rows.items() if row in place} for code, rows in data.translations.items()}
+    told = {code: rows for code, rows in titles.items() if len(rows) >= FEWEST}
+    if not told:
+        return {}
+    vectors, found = product_embeddings(bundle.model, data, gallery), {}
+    for code, rows in told.items():
+        batch = bundle.preprocess.batch([None] * len(rows), list(rows.values()))
+        with torch.inference_mode():
+            scores = bundle.model.embed(batch).float() @ vectors.T
+        figures = means(retrieval("title_to_product", scores.numpy(), [[place[row]] for row in rows]))
+        found[f"language={code}"] = {**figures, "items": float(len(rows))}
+    return found
 
 
 def _scores(model: Architecture, rows: Iterable[int], batch: Callable[[Tensor], Batch], vectors: Tensor) -> np.ndarray:

@@ -161,6 +161,7 @@ def load_product_data(snapshot: Path, table: Path, cache: FeatureCache) -> Produ
         view_pairs=_view_pairs(media, pairs, view_row, row_of),
         documents=[_document(*fields) for fields in zip(products["title"], products["description"], attributes, strict=True)],
         sources=_sources(opened, products["product_id"]),
+        translations=_translations(opened, row_of),
         tables=cache.tables("tables", attributes) if "table" in cache.modalities else None,
         videos=_frames(opened, cache.videos, "video", row_of) if "video" in cache.modalities else None,
         audios=_frames(opened, cache.sounds, "audio", row_of) if "audio" in cache.modalities else None,
@@ -190,6 +191,16 @@ def _sources(opened: Snapshot, ids: list[str]) -> list[str]:
     known = opened.products(["id", "source"]).to_pydict()
     source = dict(zip(known["id"], known["source"], strict=True))
     return [source[id] or "" for id in ids]
+
+
+def _translations(opened: Snapshot, row_of: dict[str, int]) -> dict[str, dict[int, str]]:
+    """Language -> product row -> title in that language."""
+    found: dict[str, dict[int, str]] = {}
+    known = opened.products(["id", "title_i18n"]).to_pydict()
+    for id, titles in zip(known["id"], known["title_i18n"], strict=True):
+        for language, title in (json.loads(titles) if titles and id in row_of else {}).items():
+            found.setdefault(language, {})[row_of[id]] = title
+    return dict(sorted(found.items()))
 
 
 def _document(title: str, description: str, attributes: dict[str, Any]) -> str:

@@ -14,13 +14,13 @@ from torch import Tensor
 from goodsight.errors import InputError
 from goodsight.progress import note
 from models.architectures import build
-from models.architectures.base import Architecture, Embeddings, presence
+from models.architectures.base import Architecture, DualEncoder, Embeddings, presence
 from models.bundle import Bundle
 from models.config import TASKS, Recipe, as_dict
 from models.dataset import MASKS, Batch, ProductData, answers
-from models.metrics import retrieval
+from models.metrics import means, retrieval
 from models.objectives.contrast import same, symmetric_info_nce
-from models.pretraining.batches import Losses, omni_update
+from models.pretraining.batches import Losses, cross_pair_update
 from models.sampling import PairSampler, epoch_rows, generator
 from models.training import History, train, trainable_state
 
@@ -78,24 +78,25 @@ def categorize(model: Architecture, data: ProductData, labels: list[str], recipe
 
 
 def retrieve(model: Architecture, data: ProductData, recipe: Recipe, checkpoints: Path) -> History:
-    """The contrastive terms alone: image <-> text of a page, and query or view -> the page's i, t and m.
+    """The contrastive terms alone: image <-> text of a page, and query or view -> the page.
 
-    Then what validation chooses: how far to go from the pretrained weights, and the weights of the terms.
+    A dual encoder learns those of i and t, many cheap steps on cached features; m starts as the sum of i and t and moves
+    with them. The others learn m too. Then what validation chooses: how far to go from the pretrained weights, and the
+    weights of the terms.
     """
     pretrained = {name: value.clone() for name, value in trainable_state(model).items()}
     pages = data.whole_pages("train", "catalogue")
     pairs = PairSampler(data)
     sources = [source for source in pairs.sources if source != "post"]
+    fuses = not isinstance(model, DualEncoder)
 
     def updates(step: int) -> Iterator[Losses]:
         drawn = pages[epoch_rows(len(pages), min(2 * recipe.batch, len(pages)), step, recipe.seed)]
         page = model.unimodal(model.encode(data.products(drawn)))
-        losses = {"itc": symmetric_info_nce(page.image, page.text, same(data.groups[drawn]), model.scale)}
-        for source in sources:
-            terms = omni_update(model, data, pairs.draw(source, recipe.batch, step, recipe.seed))
-            if terms:
-                losses[source] = torch.stack(list(terms.values())).mean()
-        yield losses
+        itc = symmetric_info_nce(page.image, page.text, same(data.groups[drawn]), model.scale)
+        pairs_of = {source: pairs.draw(source, recipe.batch, step, recipe.seed) for source in sources}
+        turn = sources[step % len(sources)] if sources and fuses else None
+        yield {"itc": itc, **cross_pair_update(model, data, pairs_of, turn, recipe.batch)}
 
     history = train(model, updates, recipe, checkpoints, "fine-tuning retrieve")
     average_weights(model.eval(), pretrained, data)
@@ -107,7 +108,8 @@ def average_weights(model: Architecture, pretrained: dict[str, Tensor], data: Pr
     """Keeps as much of the pretrained weights as validation does not mind: few queries are soon learned by heart.
 
     Weights are averaged in `SHARES` of the fine-tuned ones (WiSE-FT, Wortsman et al. 2022); of the shares within
-    `TERM_EARNS` of the best mean average precision, the smallest is taken. Without validation queries nothing changes.
+    `TERM_EARNS` of the best mean average precision over photos, text queries and image -> text, the smallest is taken.
+    Without validation queries nothing changes.
     """
     tuned = {name: value.clone() for name, value in trainable_state(model).items()}
 
@@ -115,7 +117,7 @@ def average_weights(model: Architecture, pretrained: dict[str, Tensor], data: Pr
         mixed = {name: torch.lerp(pretrained[name], value, share) for name, value in tuned.items()}
         model.load_state_dict(mixed, strict=False)
         found = fit_term_weights(model, data)
-        return sum(found.values()) / len(found) if found else 0.0
+        return (sum(found.values()) + _own_text(model, data)) / (len(found) + 1) if found else 0.0
 
     values = {share: take(share) for share in SHARES}
     if not any(values.values()):
@@ -124,7 +126,17 @@ def average_weights(model: Architecture, pretrained: dict[str, Tensor], data: Pr
     share = min(share for share, value in values.items() if value >= max(values.values()) - TERM_EARNS)
     take(share)
     weights = {name: row.tolist() for name, row in zip(("image", "text"), model.term_weights, strict=True)}
-    note(f"validation chose {share:.0%} of the way from the pretrained weights; weights of i, t, m for queries: {weights}")
+    tried = ", ".join(f"{share:.0%} {100 * value:.1f}" for share, value in values.items())
+    note(f"validation chose {share:.0%} of the way from the pretrained weights ({tried}); weights of i, t, m for queries: {weights}")
+
+
+@torch.inference_mode()
+def _own_text(model: Architecture, data: ProductData) -> float:
+    """Mean average precision with which a validation page's image finds its own text."""
+    parts = [model.unimodal(model.encode(data.products(part))) for part in data.whole_pages("val").split(256)]
+    scores = torch.cat([part.image for part in parts]) @ torch.cat([part.text for part in parts]).T if parts else torch.zeros(0, 0)
+    found = means(retrieval("", scores.numpy(), [[row] for row in range(len(scores))]))
+    return found.get("_map", 0.0)
 
 
 @torch.inference_mode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from models.config import Recipe
 
 _TINY = Recipe(steps=40, batch=32, fused=8, learning_rate=1e-3, checkpoint_every=4)
-_FUSED = {"commercemm": 48, "eclip": 128, "scale": 64, "interbert": 48}  # rows a step through the joint encoder
+_FUSED = {"commercemm": 64, "eclip": 128, "scale": 64, "interbert": 48}  # rows a step through the joint encoder
 _BATCH = {"commercemm": 256, "eclip": 256, "scale": 64, "interbert": 32}  # of retrieval's fine-tuning: a pair goes through three times
 _DEEP = ("scale", "interbert")
 
@@ -15,12 +15,13 @@ def _between(low: int, value: int, high: int) -> int:
 
 
 def pretraining(architecture: str, size: str, products: int, seed: int) -> Recipe:
-    """At `small`: about 8 passes over the products, 80 to 200 steps of 256 (minutes on two CPU cores)."""
+    """At `small`: 80 to 200 steps (minutes on two CPU cores). A dual encoder's contrasts are cheap: large batches of them."""
     if size == "tiny":
         return Recipe(**{**vars(_TINY), "seed": seed})
     steps, fused = _between(80, 8 * products // 256, 200), _FUSED[architecture]
     rate = 3e-4 if architecture in _DEEP else 1e-3
-    return Recipe(steps=steps, batch=256, fused=fused, learning_rate=rate, seed=seed, checkpoint_every=20)
+    batch = 256 if architecture in _DEEP else 512
+    return Recipe(steps=steps, batch=batch, fused=fused, learning_rate=rate, seed=seed, checkpoint_every=20)
 
 
 def finetuning(architecture: str, task: str, size: str, products: int, seed: int) -> Recipe:
@@ -31,4 +32,5 @@ def finetuning(architecture: str, task: str, size: str, products: int, seed: int
     if task == "categorize":
         batch, rate = (48, 1e-3) if architecture in _DEEP else (batch, rate)
         return Recipe(steps=_between(80, 12 * products // 256, 300), batch=batch, fused=0, learning_rate=rate, seed=seed)
-    return Recipe(steps=_between(60, 10 * products // 256, 280), batch=batch, fused=0, learning_rate=rate, seed=seed)
+    most, passes = (280, 10) if architecture in _DEEP else (400, 14)
+    return Recipe(steps=_between(60, passes * products // 256, most), batch=batch, fused=0, learning_rate=rate, seed=seed)

@@ -16,6 +16,7 @@ from goodsight.files import read_json, whole_folder, write_bytes, write_json
 from goodsight.progress import note, track
 from models.config import Recipe
 from models.sampling import generator
+from models.towers import native_bf16
 
 Updates = Callable[[int], Iterable[dict[str, Tensor]]]
 History = list[dict[str, float]]
@@ -25,7 +26,7 @@ PRETRAINED_SHARE = 0.1  # of the learning rate (papers.md 4.3)
 
 def precision() -> tuple[str, str]:
     """Lightning precision and the reason for it."""
-    if torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if native_bf16():
         return "bf16-mixed", "this CPU multiplies bf16 natively"
     return "32-true", "this CPU has no native bf16"
 

@@ -16,6 +16,11 @@ os.environ["NUMBA_DISABLE_JIT"] = "1"  # ranx would compile for a minute what ou
 silence_telemetry()
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole pipelines first: one worker is busy with them while the other does the rest."""
+    items.sort(key=lambda item: item.get_closest_marker("pipeline") is None)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _session_home(tmp_path_factory: pytest.TempPathFactory) -> None:
     """The home of fixtures that live longer than one test."""

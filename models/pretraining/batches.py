@@ -81,16 +81,38 @@ def _available(side: Embeddings) -> dict[str, tuple[Tensor, Tensor]]:
     }
 
 
-def omni_update(model: Architecture, data: ProductData, drawn: dict[str, Tensor]) -> Losses:
-    """The retrieval terms of cross-pairs of one source (query, view or post -> product)."""
+def omni_update(model: Architecture, data: ProductData, drawn: dict[str, Tensor], fused: int) -> Losses:
+    """The retrieval terms of cross-pairs of one source (query, view or post -> product): those of i and t over all rows,
+    those of m over the first `fused`.
+    """
     left, right = model.encode(query_side(data, drawn)), model.encode(data.products(drawn["product"]))
-    if len(drawn) == 2:  # one modality on the left: nothing to fuse there
-        sides = model.unimodal(left), model.embeddings(right)
-    elif left.keys() == right.keys():  # both sides fused in one call
-        sides = model.embeddings(concatenate([left, right])).split(len(drawn["product"]))
-    else:
-        sides = model.embeddings(left), model.embeddings(right)
-    return omni_losses(*sides, relevant(data, drawn), model.scale)
+    positives, losses = relevant(data, drawn), {}
+    if fused:
+        sides = _fused_sides(model, first_rows(left, fused), first_rows(right, fused), whole="view" in drawn and "query" in drawn)
+        losses = omni_losses(*sides, positives[:fused, :fused], model.scale)
+    if fused < len(positives):
+        losses |= omni_losses(model.unimodal(left), model.unimodal(right), positives, model.scale)
+    return losses
+
+
+def _fused_sides(model: Architecture, left: Batch, right: Batch, whole: bool) -> tuple[Embeddings, Embeddings]:
+    """i, t and m of both sides; a left that is not `whole` is one modality, with nothing to fuse."""
+    if not whole:
+        return model.unimodal(left), model.embeddings(right)
+    if left.keys() != right.keys():
+        return model.embeddings(left), model.embeddings(right)
+    return model.embeddings(concatenate([left, right])).split(len(right["text_mask"]))  # both in one call
+
+
+def cross_pair_update(model: Architecture, data: ProductData, drawn: dict[str, dict[str, Tensor]], turn: str | None, fused: int) -> Losses:
+    """Cross-pairs of several sources. The fusion encoder sees `fused` rows of the source `turn`; the others give their terms
+    of i and t, which cost next to nothing with frozen towers. Losses are named `<source> <x>-><y>`.
+    """
+    losses: Losses = {}
+    for source, rows in drawn.items():
+        found = omni_update(model, data, rows, fused if source == turn else 0)
+        losses |= {f"{source} {term}": loss for term, loss in found.items()}
+    return losses
 
 
 def query_side(data: ProductData, drawn: dict[str, Tensor]) -> Batch:

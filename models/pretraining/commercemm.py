@@ -20,7 +20,7 @@ from models.objectives.contrast import same, sample_hard_negatives, symmetric_in
 from models.objectives.masking import mask_positions
 from models.objectives.reconstruction import feature_regression, masked_cross_entropy, posterior_divergence
 from models.preprocess import Preprocess
-from models.pretraining.batches import Losses, concatenate, exchange, first_rows, mask_text, omni_update
+from models.pretraining.batches import Losses, concatenate, cross_pair_update, exchange, first_rows, mask_text
 from models.sampling import PairSampler, epoch_rows, generator
 from models.training import Updates
 
@@ -87,7 +87,10 @@ def updates(model: CommerceMM, data: ProductData, pages: Tensor, preprocess: Pre
         with model.split_at(int(torch.randint(len(model.layers), (), generator=rng))):
             yield image_text_update(model, data, drawn, recipe, preprocess, rng)
             if omni:
-                source = pairs.sources[step % len(pairs.sources)]
-                yield omni_update(model, data, pairs.draw(source, recipe.batch, step, recipe.seed))
+                turn = pairs.sources[step % len(pairs.sources)]
+                # towers that learn see every source's pixels: then one source a step, as expensive as it is
+                sources = (turn,) if model.config.trained_towers else pairs.sources
+                pairs_of = {source: pairs.draw(source, recipe.batch, step, recipe.seed) for source in sources}
+                yield cross_pair_update(model, data, pairs_of, turn, recipe.fused)
 
     return step_updates

@@ -190,3 +190,19 @@ def test_figures_of_vectors_topics_slices_and_subsets(architecture: str) -> None
     tables = {id for id, category in zip(data.product_ids, data.categories, strict=True) if category == "Furniture > Tables"}
     depth = np.mean([value for id, value in zip(ids, values, strict=True) if id in tables])
     assert found.slices["depth=2"]["leaf_accuracy"] == pytest.approx(depth)
+
+
+@torch.inference_mode()
+def test_titles_in_another_language_find_their_product(bundles: tuple[Bundle, Bundle]) -> None:
+    data = shop(count=160)
+    test, gallery = data.rows("test").tolist(), data.rows("test", "catalogue")
+    data.translations = {"fr": {row: f"canapé {row}" for row in range(160)}, "de": {test[0]: "Sofa"}}
+    found = evaluate(*bundles, data).slices
+    assert "language=de" not in found  # too few to tell
+    vectors = {row: bundles[1].model.embed(data.products(torch.tensor([row])))[0] for row in gallery.tolist()}
+    hits = []
+    for row in gallery.tolist():
+        query = bundles[1].model.embed(bundles[1].preprocess.batch([None], [data.translations["fr"][row]]))[0]
+        hits.append(expected_ranks(query, vectors, {row}) == [1])
+    assert found["language=fr"]["items"] == len(gallery)
+    assert found["language=fr"]["title_to_product_recall@1"] == pytest.approx(sum(hits) / len(hits))

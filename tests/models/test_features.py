@@ -59,6 +59,7 @@ def product(row: int) -> dict[str, Any]:
     return {
         "id": f"p{row}",
         "title": f"{COLOURS[row]} sofa",
+        "title_i18n": {"fr": f"canapé {row}", **({"de": f"Sofa {row}"} if row == 2 else {})} if row in (1, 2) else {},
         "description": "It has four legs" * (row % 2),
         "category_path": ["Furniture", "Sofas"],
         "attributes": {"colour": COLOURS[row], "seats": row} if row != 4 else {},
@@ -208,6 +209,10 @@ def test_further_images_and_video_frames_are_views_of_their_product(model: Comme
 
 def test_the_words_of_a_document_have_its_attributes(data: ProductData) -> None:
     assert data.documents[1] == "green sofa It has four legs green 1"
+
+
+def test_titles_in_other_languages(data: ProductData) -> None:
+    assert data.translations == {"de": {2: "Sofa 2"}, "fr": {1: "canapé 1", 2: "canapé 2"}}
 
 
 def test_features_are_computed_once(snapshot: Path, table: Path, tmp_path: Path, model: CommerceMM) -> None:

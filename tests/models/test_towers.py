@@ -115,12 +115,12 @@ def test_towers_from_a_folder(published: tuple[str, str]) -> None:
 
 @torch.inference_mode()
 def test_posteriors_are_the_published_classifiers(small: Towers) -> None:
-    pixels = torch.rand(2, 3, 160, 160)
+    pixels = torch.rand(2, 3, 224, 224)
     found = small.image_posteriors(small.image_tokens(pixels))
     assert found.shape == (2, 9, 1000)
     assert torch.allclose(found.sum(dim=-1), torch.ones(2, 9), atol=1e-5)
     whole = small.image_posteriors(small.image(pixels).mean(dim=(2, 3)))
-    assert torch.allclose(whole, small.image.net(pixels).softmax(dim=1), atol=1e-5)  # type: ignore[union-attr,operator]
+    assert torch.allclose(whole, small.image.net(pixels).softmax(dim=1), atol=1e-3)  # type: ignore[union-attr,operator]
 
 
 @pytest.mark.parametrize("kind, name", [("image_tower", "text"), ("text_tower", "image")])

@@ -132,7 +132,7 @@ def test_gradients_reach_every_weight_that_should_learn(name: str) -> None:
     update = objectives.updates(model, data, data.whole_pages("train", "catalogue"), preprocess(), recipe)
     losses: list[Tensor] = [loss for step in range(6) for part in update(step) for loss in part.values()]
     pairs = PairSampler(data)
-    losses += [loss for source in pairs.sources for loss in omni_update(model, data, pairs.draw(source, 8, 0, 1)).values()]
+    losses += [loss for source in pairs.sources for loss in omni_update(model, data, pairs.draw(source, 8, 0, 1), fused=8).values()]
     page = data.products(rows(0, 1, 2, 3))
     losses += [F.cross_entropy(model.classify(batch), rows(0, 1, 2, 3)) for batch in (page, without(page, "text"))]
     torch.stack([loss.float() for loss in losses]).sum().backward()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -31,7 +33,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         for losses in updates(model, data, data.whole_pages("train", "catalogue"), preprocess(), RECIPE)(step):
             parts.append({"losses": set(losses), "depths": calls.copy()})
             calls.clear()
-        found.append({"updates": parts})
+        found.append({"updates": parts, "turn": ("query", "view", "post")[step % 3]})
     assert model.text_layers == model.config.text_layers
     return found
 
@@ -41,12 +43,23 @@ def test_two_updates_of_one_call_each(seen: list[dict[str, Any]]) -> None:
         assert [len(part["depths"]) for part in step["updates"]] == [1, 1]
         first, second = step["updates"]
         assert first["losses"] == {"itc", "itm", "mlm", "mim_kl", "mim_fr"}
-        assert len(second["losses"]) in (3, 9)
+        terms = Counter(name.split()[0] for name in second["losses"])
+        without_m, whole = {"query": 2, "view": 2, "post": 4}, {"query": 3, "view": 3, "post": 9}
+        assert [source for source, count in terms.items() if count == whole[source]] == [step["turn"]]
+        assert all(count == without_m[source] for source, count in terms.items() if source != step["turn"])
         assert first["depths"] == second["depths"]
 
 
+def test_towers_that_learn_see_one_source_a_step() -> None:
+    model, data = tiny_model(), shop()
+    model.config = replace(model.config, trained_towers=True)
+    found = updates(model, data, data.whole_pages("train", "catalogue"), preprocess(), RECIPE)
+    for step, turn in enumerate(("query", "view", "post")):
+        assert {name.split()[0] for name in list(found(step))[1]} == {turn}
+
+
 def test_fourteen_objectives_and_every_depth(seen: list[dict[str, Any]]) -> None:
-    names = set().union(*(part["losses"] for step in seen for part in step["updates"]))
+    names = {name.split()[-1] for step in seen for part in step["updates"] for name in part["losses"]}
     assert len(names) == 14
     depths = {part["depths"][0] for step in seen for part in step["updates"]}
     assert depths == set(range(len(tiny_model().layers)))
