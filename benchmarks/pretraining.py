@@ -26,7 +26,7 @@ from machine import described
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import t as student
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import RidgeClassifier
 from torch import Tensor
 
 from catalogue.importer import import_catalogue
@@ -144,7 +144,7 @@ def _embedded(model: Any, batch: Callable[[Tensor], Batch], rows: Tensor) -> Ten
 
 
 def pretrained_figures(model: Any, data: ProductData) -> dict[str, float]:
-    """Test figures of a pretrained model as it is; the category by logistic regression on its vectors of the pages."""
+    """Test figures of a pretrained model as it is; the category by a ridge classifier on its vectors of the pages."""
     model.eval()
     fit_term_weights(model, data)
     found: dict[str, float] = {}
@@ -169,7 +169,7 @@ def pretrained_figures(model: Any, data: ProductData) -> dict[str, float]:
         "text_leaf_accuracy": lambda part: model.unimodal(model.encode(data.products(part))).text,
     }
     for name, face in shown.items():
-        probe = LogisticRegression(C=10.0, max_iter=200)
+        probe = RidgeClassifier(alpha=1.0)
         probe.fit(in_batches(known, face).numpy(), [data.categories[row] for row in known.tolist()])
         found[name] = float(probe.score(in_batches(unknown, face).numpy(), true))
     found |= means(same_category(product_embeddings(model, data, unknown).numpy(), true))

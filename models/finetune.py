@@ -20,6 +20,7 @@ from models.config import TASKS, Recipe, as_dict
 from models.dataset import MASKS, Batch, ProductData, answers
 from models.metrics import means, retrieval
 from models.objectives.contrast import same, symmetric_info_nce
+from models.objectives.hierarchy import level_cross_entropy, memberships
 from models.pretraining.batches import Losses, cross_pair_update
 from models.sampling import PairSampler, epoch_rows, generator
 from models.training import History, train, trainable_state
@@ -29,6 +30,7 @@ TERM_EARNS = 0.005  # mean average precision on validation
 SHARES = (0.25, 0.5, 0.75, 1.0)  # of the fine-tuned weights
 Weights = tuple[float, ...]  # of i, t, m
 WEIGHTS: list[Weights] = [weights for weights in product((1.0, 0.5, 0.0), repeat=3) if max(weights) == 1.0]
+CATEGORIZE = ("leaf", "levels")  # families of objectives: flat, or with `levels` hierarchical
 ONE_MODALITY = 0.4  # share of rows that keep one modality alone
 
 
@@ -64,15 +66,19 @@ def drop_modalities(batch: Batch, rng: torch.Generator) -> Batch:
 
 
 def categorize(model: Architecture, data: ProductData, labels: list[str], recipe: Recipe, checkpoints: Path) -> History:
-    """Cross-entropy over the leaf categories (papers.md 1.6). Trains `model` in place."""
+    """Cross-entropy over the leaf categories (papers.md 1.6), and with `levels` over every level above. Trains `model` in place."""
     rows = data.rows("train", "catalogue")
     number = {label: index for index, label in enumerate(labels)}
     target = torch.tensor([number[data.categories[row]] for row in rows.tolist()])
+    levels = memberships(labels) if "levels" in (recipe.objectives or CATEGORIZE) else []
 
     def updates(step: int) -> Iterator[Losses]:
         chosen = epoch_rows(len(rows), min(recipe.batch, len(rows)), step, recipe.seed)
         batch = drop_modalities(data.products(rows[chosen]), generator(recipe.seed, step))
-        yield {"category": F.cross_entropy(model.classify(batch).float(), target[chosen], label_smoothing=0.05)}
+        logits = model.classify(batch).float()
+        losses = {"category": F.cross_entropy(logits, target[chosen], label_smoothing=0.05)}
+        above = {f"level {place + 1}": level_cross_entropy(logits, level, target[chosen]) for place, level in enumerate(levels)}
+        yield losses | above
 
     return train(model, updates, recipe, checkpoints, "fine-tuning categorize")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,12 @@ def test_an_unknown_task_is_told(tmp_path: Path) -> None:
     parent = Bundle(tiny_model(), preprocess(), PRETRAINED)
     with pytest.raises(InputError, match="'rank'"):
         finetune_task("rank", parent, shop(), SHORT, tmp_path)
+
+
+@pytest.mark.parametrize("objectives, levels", [((), {"level 1", "level 2"}), (("leaf",), set())])
+def test_categorization_learns_the_levels_above_the_leaf_or_the_leaf_alone(
+    objectives: tuple[str, ...], levels: set[str], tmp_path: Path
+) -> None:
+    data, parent = shop(), Bundle(tiny_model(seed=4), preprocess(), PRETRAINED, provenance={}, digest="d")
+    _, history = finetune_task("categorize", parent, data, replace(SHORT, objectives=objectives), tmp_path)
+    assert all(set(row) == {"step", "loss", "category", *levels} for row in history)
