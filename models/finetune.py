@@ -21,16 +21,20 @@ from models.dataset import MASKS, Batch, ProductData, answers
 from models.metrics import means, retrieval
 from models.objectives.contrast import same, symmetric_info_nce
 from models.objectives.hierarchy import level_cross_entropy, memberships
+from models.preprocess import Preprocess
 from models.pretraining.batches import Losses, cross_pair_update
 from models.sampling import PairSampler, epoch_rows, generator
 from models.training import History, train, trainable_state
+from models.zero_shot import category_words
 
 FEWEST_QUERIES = 20  # on validation, to fit weights
 TERM_EARNS = 0.005  # mean average precision on validation
 SHARES = (0.25, 0.5, 0.75, 1.0)  # of the fine-tuned weights
+SHARE_EARNS = 0.002  # mean average precision on validation
 Weights = tuple[float, ...]  # of i, t, m
 WEIGHTS: list[Weights] = [weights for weights in product((1.0, 0.5, 0.0), repeat=3) if max(weights) == 1.0]
 CATEGORIZE = ("leaf", "levels")  # families of objectives: flat, or with `levels` hierarchical
+NAME_SCALE = 5.0  # of the class head at its start
 ONE_MODALITY = 0.4  # share of rows that keep one modality alone
 
 
@@ -43,6 +47,8 @@ def finetune_task(
     labels = labels_of(data) if task == "categorize" else []
     model = build(parent.config, classes=len(labels))
     model.load_state_dict(parent.model.state_dict(), strict=not labels)
+    if labels:
+        start_from_names(model, parent.preprocess, labels)
     train_task = partial(categorize, labels=labels) if task == "categorize" else retrieve
     history = train_task(model, data, recipe=recipe, checkpoints=checkpoints)
     provenance = {**parent.provenance, "parent": parent.digest, "recipe": as_dict(recipe)}
@@ -52,6 +58,21 @@ def finetune_task(
 def labels_of(data: ProductData, splits: tuple[str, ...] = ("train", "catalogue")) -> list[str]:
     """The category paths that training sees, sorted: the classes of `categorize`."""
     return sorted({data.categories[row] for row in data.rows(*splits).tolist()})
+
+
+@torch.no_grad()
+def start_from_names(model: Architecture, preprocess: Preprocess, labels: list[str]) -> None:
+    """Starts the class head from the categories' names, so that a category of few products is no blank.
+
+    Each category's weights point where its name, read as a text alone, lies among the class features (as the zero-shot head
+    of CLIP does): the logits start as `NAME_SCALE` times the cosine, without what all names share.
+    """
+    assert model.class_head is not None
+    batch = preprocess.batch([None] * len(labels), [category_words(name) for name in labels])
+    names = model.eval().class_features(model.encode(batch)).float()
+    names = F.normalize(names - names.mean(dim=0), dim=1)
+    model.class_head.weight.copy_(names * NAME_SCALE / names.shape[1] ** 0.5)  # class features are about as long as the root
+    model.class_head.bias.zero_()
 
 
 def drop_modalities(batch: Batch, rng: torch.Generator) -> Batch:
@@ -114,7 +135,7 @@ def average_weights(model: Architecture, pretrained: dict[str, Tensor], data: Pr
     """Keeps as much of the pretrained weights as validation does not mind: few queries are soon learned by heart.
 
     Weights are averaged in `SHARES` of the fine-tuned ones (WiSE-FT, Wortsman et al. 2022); of the shares within
-    `TERM_EARNS` of the best mean average precision over photos, text queries and image -> text, the smallest is taken.
+    `SHARE_EARNS` of the best mean average precision over photos, text queries and image -> text, the smallest is taken.
     Without validation queries nothing changes.
     """
     tuned = {name: value.clone() for name, value in trainable_state(model).items()}
@@ -129,7 +150,7 @@ def average_weights(model: Architecture, pretrained: dict[str, Tensor], data: Pr
     if not any(values.values()):
         take(1.0)
         return
-    share = min(share for share, value in values.items() if value >= max(values.values()) - TERM_EARNS)
+    share = min(share for share, value in values.items() if value >= max(values.values()) - SHARE_EARNS)
     take(share)
     weights = {name: row.tolist() for name, row in zip(("image", "text"), model.term_weights, strict=True)}
     tried = ", ".join(f"{share:.0%} {100 * value:.1f}" for share, value in values.items())

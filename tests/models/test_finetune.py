@@ -22,9 +22,11 @@ from models.finetune import (
     fit_term_weights,
     labels_of,
     simplest_best,
+    start_from_names,
 )
 from models.metrics import retrieval
 from models.sampling import generator
+from models.zero_shot import category_words
 from tests.models.made import CATEGORIES, SHORT, preprocess, shop, tiny_model
 
 EVEN = 8 * FEWEST_QUERIES  # products of which so many are of `val` that their queries are enough
@@ -104,3 +106,12 @@ def test_categorization_learns_the_levels_above_the_leaf_or_the_leaf_alone(
     data, parent = shop(), Bundle(tiny_model(seed=4), preprocess(), PRETRAINED, provenance={}, digest="d")
     _, history = finetune_task("categorize", parent, data, replace(SHORT, objectives=objectives), tmp_path)
     assert all(set(row) == {"step", "loss", "category", *levels} for row in history)
+
+
+@torch.inference_mode()
+def test_the_class_head_starts_from_the_categories_names() -> None:
+    """An untrained head already prefers the category whose name the text is."""
+    model, labels = tiny_model(5, classes=len(CATEGORIES)), sorted(CATEGORIES)
+    start_from_names(model, preprocess(), labels)
+    logits = model.classify(preprocess().batch([None] * len(labels), [category_words(name) for name in labels]))
+    assert logits.argmax(dim=1).tolist() == list(range(len(labels)))
