@@ -16,9 +16,12 @@ KEY := $(shell cat pyproject.toml requirements.lock | git hash-object --stdin | 
 INSTALLED := $(VENV)/.installed-$(KEY)
 INSTALLED_DEV := $(VENV)/.installed-dev-$(KEY)
 
-# -qq: errors alone. --no-compile: the first import compiles what is used, a small part of what is installed.
+# -qq: errors alone. --no-compile: the first import compiles what is used, a small part of what is installed; so that it is
+# kept, PYTHONDONTWRITEBYTECODE must not be set.
 # Packages are built with the locked setuptools: a build of its own would fetch an unpinned one.
 INSTALL := $(BIN)/python -m pip install -qq --no-compile --disable-pip-version-check --constraint requirements.lock
+
+export PYTHONDONTWRITEBYTECODE :=
 
 define install
 	@echo "Installing $(1) as requirements.lock pins it into $(VENV): minutes, and only this once."
