@@ -135,8 +135,8 @@ def _step(
 
 
 def write_history(path: Path, history: History) -> None:
-    """Keeps the loss curve: one JSON object a line."""
-    write_bytes(path, "".join(json.dumps(row) + "\n" for row in history).encode())
+    """Keeps the loss curve: one JSON object a line, the same bytes whether the training was interrupted or not."""
+    write_bytes(path, "".join(json.dumps(row, sort_keys=True) + "\n" for row in history).encode())
 
 
 def read_history(path: Path) -> History:
