@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -40,7 +41,7 @@ from models.architectures import build
 from models.bundle import PRETRAINED, Bundle
 from models.config import MODALITIES, ModelConfig, Recipe, model_config
 from models.dataset import Batch, ProductData, answers
-from models.evaluate import evaluate, in_batches, product_embeddings
+from models.evaluate import evaluate, image_text_scores, in_batches, product_embeddings
 from models.features import FeatureCache, load_product_data
 from models.finetune import finetune_task, fit_term_weights
 from models.grounding import by_chance, composites, grounding_map, points_at, similarity_map
@@ -149,9 +150,7 @@ def pretrained_figures(model: Any, data: ProductData) -> dict[str, float]:
     fit_term_weights(model, data)
     found: dict[str, float] = {}
     pages = data.whole_pages("test")
-    image = in_batches(pages, lambda part: model.unimodal(data.products(part)).image)
-    text = in_batches(pages, lambda part: model.unimodal(data.products(part)).text)
-    found |= means(retrieval("image_to_text", (image @ text.T).numpy(), [[row] for row in range(len(pages))]))
+    found |= means(retrieval("image_to_text", image_text_scores(model, data, pages).numpy(), [[row] for row in range(len(pages))]))
     gallery = data.rows("test", "catalogue")
     vectors = product_embeddings(model, data, gallery)
     for prefix, pairs, split, batch in (
@@ -213,13 +212,12 @@ def pointing(model: Any, preprocess: Preprocess, snapshot: Path) -> dict[str, fl
 def reranking(model: Any, data: ProductData, k: int = 10) -> dict[str, float]:
     """Image -> text among `RERANKED` test pages, before and after re-ranking the k best by matching, and its cost."""
     rows = data.whole_pages("test")[:RERANKED]
-    image = in_batches(rows, lambda part: model.unimodal(model.encode(data.products(part))).image)
-    text = in_batches(rows, lambda part: model.unimodal(model.encode(data.products(part))).text)
+    first = image_text_scores(model, data, rows)
     own = [[place] for place in range(len(rows))]
     started = time.perf_counter()
-    again = reranked(model.match, data, rows, image @ text.T, k)
+    again = reranked(model.match, data, rows, first, k)
     took = time.perf_counter() - started
-    before, after = (means(retrieval("", scores.numpy(), own))["_recall@1"] for scores in (image @ text.T, again))
+    before, after = (means(retrieval("", scores.numpy(), own))["_recall@1"] for scores in (first, again))
     return {"k": k, "pages": len(rows), "recall@1": before, "recall@1_reranked": after, "ms_a_query": 1000 * took / len(rows)}
 
 
@@ -245,8 +243,10 @@ def measured(variant: Variant, seed: int, home: Path, steps: int | None, finetun
         damage(data, variant.damaged == "complete", seed)
     recipe = replace(pretraining(variant.architecture, "small", len(data.rows("train", "catalogue")), seed), objectives=variant.objectives)
     recipe = replace(recipe, steps=steps or recipe.steps)
-    started = time.perf_counter()
     checkpoints = home / "checkpoints" / f"{variant.name.replace(' ', '-')}-{seed}-{recipe.steps}"
+    for left in home.glob(f"checkpoints/{checkpoints.name}*"):  # a training that goes on would tell too few seconds
+        shutil.rmtree(left)
+    started = time.perf_counter()
     if variant.name == "open_clip":
         train_peer(model, data, recipe, checkpoints)
     else:

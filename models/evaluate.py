@@ -76,6 +76,17 @@ def in_batches(rows: Tensor, face: Callable[[Tensor], Tensor]) -> Tensor:
     return torch.cat([face(part).float() for part in rows.split(EVALUATION_BATCH)])
 
 
+def image_text_scores(model: Architecture, data: ProductData, rows: Tensor) -> Tensor:
+    """`(N, N)` inner products of the images of product `rows` (first axis) with their texts."""
+
+    def both(part: Tensor) -> Tensor:
+        found = model.unimodal(model.encode(data.products(part)))
+        return torch.stack([found.image, found.text], dim=1)
+
+    image, text = in_batches(rows, both).unbind(dim=1)
+    return image @ text.T
+
+
 def product_embeddings(model: Architecture, data: ProductData, rows: Tensor) -> Tensor:
     """`(N, 3 * D)` embeddings of product `rows`: what the index holds."""
     return in_batches(rows, lambda part: model.embed(data.products(part)))
@@ -145,9 +156,7 @@ def _evaluate_image_text(model: Architecture, data: ProductData, result: Evaluat
     result.counts["image_text_pairs"] = len(rows)
     if not len(rows):
         return
-    image = in_batches(rows, lambda part: model.unimodal(model.encode(data.products(part))).image)
-    text = in_batches(rows, lambda part: model.unimodal(model.encode(data.products(part))).text)
-    scores = (image @ text.T).numpy()
+    scores = image_text_scores(model, data, rows).numpy()
     ids = [data.product_ids[row] for row in rows.tolist()]
     own = [[index] for index in range(len(rows))]
     for prefix, matrix in (("image_to_text", scores), ("text_to_image", scores.T)):
@@ -202,17 +211,20 @@ def _evaluate_queries(model: Architecture, data: ProductData, result: Evaluation
 
 def _by_language(bundle: Bundle, data: ProductData) -> dict[str, dict[str, float]]:
     """Slice `language=<code>`: the title of each test product in another language finds the product, which has its own title."""
-    gallery = data.rows("test", "catalogue")
+    gallery, test = data.rows("test", "catalogue"), set(data.rows("test").tolist())
     place = {row: index for index, row in enumerate(gallery.tolist())}
-    titles = {code: {row: title for row, title in rows.items() if row in place} for code, rows in data.translations.items()}
+    titles = {code: {row: title for row, title in rows.items() if row in test} for code, rows in data.translations.items()}
     told = {code: rows for code, rows in titles.items() if len(rows) >= FEWEST}
     if not told:
         return {}
     vectors, found = product_embeddings(bundle.model, data, gallery), {}
     for code, rows in told.items():
-        batch = bundle.preprocess.batch([None] * len(rows), list(rows.values()))
-        with torch.inference_mode():
-            scores = bundle.model.embed(batch).float() @ vectors.T
+
+        def ask(part: Tensor, titles: dict[int, str] = rows) -> Tensor:
+            words = [titles[row] for row in part.tolist()]
+            return bundle.model.embed(bundle.preprocess.batch([None] * len(words), words))
+
+        scores = in_batches(torch.tensor(list(rows)), ask) @ vectors.T
         figures = means(retrieval("title_to_product", scores.numpy(), [[place[row]] for row in rows]))
         found[f"language={code}"] = {**figures, "items": float(len(rows))}
     return found

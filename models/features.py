@@ -28,6 +28,7 @@ from goodsight.progress import track
 from models.architectures.base import Architecture
 from models.dataset import Frames, Images, Pairs, ProductData, Texts
 from models.preprocess import Preprocess
+from models.towers import native_bf16
 
 TOWER_BATCH = 64
 VIDEO_VIEWS = 4  # frames of a product's video that serve as further views
@@ -52,7 +53,7 @@ class FeatureCache:
     def __init__(self, folder: Path, model: Architecture, preprocess: Preprocess) -> None:
         self.folder, self.towers, self.preprocess = folder, model.towers.eval(), preprocess
         self.modalities, self.reads_text_tokens = model.config.modalities, model.reads_text_tokens
-        image = {"tower": self.towers.image_digest, "grid": self.towers.image_grid, "preprocess": preprocess.digest}
+        image = {"tower": self.towers.image_digest, "grid": self.towers.image_grid, "preprocess": preprocess.digest, "bf16": native_bf16()}
         text = {"tower": self.towers.text_digest if self.reads_text_tokens else "", "preprocess": preprocess.digest}
         self.image_key, self.text_key = sha256_json(image), sha256_json(text)
 

@@ -18,14 +18,15 @@ from models.architectures.base import Architecture, DualEncoder, Embeddings, pre
 from models.bundle import Bundle
 from models.config import TASKS, Recipe, as_dict
 from models.dataset import MASKS, Batch, ProductData, answers
-from models.metrics import means, retrieval
+from models.evaluate import image_text_scores
+from models.metrics import retrieval
 from models.objectives.contrast import same, symmetric_info_nce
 from models.objectives.hierarchy import level_cross_entropy, memberships
 from models.preprocess import Preprocess
 from models.pretraining.batches import Losses, cross_pair_update
 from models.sampling import PairSampler, epoch_rows, generator
 from models.training import History, train, trainable_state
-from models.zero_shot import category_words
+from models.zero_shot import named
 
 FEWEST_QUERIES = 20  # on validation, to fit weights
 TERM_EARNS = 0.005  # mean average precision on validation
@@ -68,8 +69,7 @@ def start_from_names(model: Architecture, preprocess: Preprocess, labels: list[s
     of CLIP does): the logits start as `NAME_SCALE` times the cosine, without what all names share.
     """
     assert model.class_head is not None
-    batch = preprocess.batch([None] * len(labels), [category_words(name) for name in labels])
-    names = model.eval().class_features(model.encode(batch)).float()
+    names = model.eval().class_features(model.encode(named(preprocess, labels))).float()
     names = F.normalize(names - names.mean(dim=0), dim=1)
     model.class_head.weight.copy_(names * NAME_SCALE / names.shape[1] ** 0.5)  # class features are about as long as the root
     model.class_head.bias.zero_()
@@ -157,13 +157,13 @@ def average_weights(model: Architecture, pretrained: dict[str, Tensor], data: Pr
     note(f"validation chose {share:.0%} of the way from the pretrained weights ({tried}); weights of i, t, m for queries: {weights}")
 
 
-@torch.inference_mode()
 def _own_text(model: Architecture, data: ProductData) -> float:
-    """Mean average precision with which a validation page's image finds its own text."""
-    parts = [model.unimodal(model.encode(data.products(part))) for part in data.whole_pages("val").split(256)]
-    scores = torch.cat([part.image for part in parts]) @ torch.cat([part.text for part in parts]).T if parts else torch.zeros(0, 0)
-    found = means(retrieval("", scores.numpy(), [[row] for row in range(len(scores))]))
-    return found.get("_map", 0.0)
+    """Mean average precision with which a validation page's image finds its own text; 0 without such pages."""
+    pages = data.whole_pages("val")
+    if not len(pages):
+        return 0.0
+    scores = image_text_scores(model, data, pages).numpy()
+    return float(retrieval("", scores, [[row] for row in range(len(pages))])["_map"].mean())
 
 
 @torch.inference_mode()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from models.architectures.base import Architecture
+from models.dataset import Batch
 from models.preprocess import Preprocess
 
 
@@ -18,8 +19,13 @@ def category_words(path: str) -> str:
     return ", ".join(dict.fromkeys(reversed(path.split(" > ")))).lower()
 
 
+def named(preprocess: Preprocess, categories: list[str]) -> Batch:
+    """The words of `categories` as a batch of texts."""
+    return preprocess.batch([None] * len(categories), [category_words(name) for name in categories])
+
+
 @torch.inference_mode()
 def topic_embeddings(model: Architecture, preprocess: Preprocess, categories: list[str]) -> tuple[Tensor, Tensor]:
     """t of the categories' words `(K, D)`, to compare with i, and their vectors `(K, 3 * D)`, to search products with."""
-    batch = preprocess.batch([None] * len(categories), [category_words(name) for name in categories])
+    batch = named(preprocess, categories)
     return model.unimodal(model.encode(batch)).text, model.embed(batch)

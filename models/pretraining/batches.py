@@ -106,7 +106,7 @@ def _fused_sides(model: Architecture, left: Batch, right: Batch, whole: bool) ->
 
 def cross_pair_update(model: Architecture, data: ProductData, drawn: dict[str, dict[str, Tensor]], turn: str | None, fused: int) -> Losses:
     """Cross-pairs of several sources. The fusion encoder sees `fused` rows of the source `turn`; the others give their terms
-    of i and t, which cost next to nothing with frozen towers. Losses are named `<source> <x>-><y>`.
+    of i and t, a fifth of the cost with frozen towers. Losses are named `<source> <x>-><y>`.
     """
     losses: Losses = {}
     for source, rows in drawn.items():

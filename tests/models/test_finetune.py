@@ -26,7 +26,7 @@ from models.finetune import (
 )
 from models.metrics import retrieval
 from models.sampling import generator
-from models.zero_shot import category_words
+from models.zero_shot import named
 from tests.models.made import CATEGORIES, SHORT, preprocess, shop, tiny_model
 
 EVEN = 8 * FEWEST_QUERIES  # products of which so many are of `val` that their queries are enough
@@ -108,10 +108,20 @@ def test_categorization_learns_the_levels_above_the_leaf_or_the_leaf_alone(
     assert all(set(row) == {"step", "loss", "category", *levels} for row in history)
 
 
+@pytest.mark.parametrize("architecture, fuses", [("commercemm", False), ("scale", True)])
+def test_retrieval_of_a_dual_encoder_trains_i_and_t_alone(architecture: str, fuses: bool, tmp_path: Path) -> None:
+    model = tiny_model(seed=4, architecture=architecture)
+    parent = Bundle(model, preprocess(), PRETRAINED, provenance={}, digest="d")
+    _, history = finetune_task("retrieve", parent, shop(architecture=architecture), SHORT, tmp_path)
+    terms = {name.split()[1] for row in history for name in row if "->" in name}
+    assert {"t->t", "i->i"} <= terms
+    assert any("m" in term for term in terms) == fuses
+
+
 @torch.inference_mode()
 def test_the_class_head_starts_from_the_categories_names() -> None:
     """An untrained head already prefers the category whose name the text is."""
     model, labels = tiny_model(5, classes=len(CATEGORIES)), sorted(CATEGORIES)
     start_from_names(model, preprocess(), labels)
-    logits = model.classify(preprocess().batch([None] * len(labels), [category_words(name) for name in labels]))
+    logits = model.classify(named(preprocess(), labels))
     assert logits.argmax(dim=1).tolist() == list(range(len(labels)))

@@ -114,13 +114,26 @@ def test_towers_from_a_folder(published: tuple[str, str]) -> None:
 
 
 @torch.inference_mode()
-def test_posteriors_are_the_published_classifiers(small: Towers) -> None:
+def test_posteriors_are_the_published_classifiers(small: Towers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.towers.native_bf16", lambda: False)
     pixels = torch.rand(2, 3, 224, 224)
     found = small.image_posteriors(small.image_tokens(pixels))
     assert found.shape == (2, 9, 1000)
     assert torch.allclose(found.sum(dim=-1), torch.ones(2, 9), atol=1e-5)
     whole = small.image_posteriors(small.image(pixels).mean(dim=(2, 3)))
-    assert torch.allclose(whole, small.image.net(pixels).softmax(dim=1), rtol=0.2, atol=1e-3)  # type: ignore[union-attr,operator]
+    assert torch.allclose(whole, small.image.net(pixels).softmax(dim=1), atol=1e-5)  # type: ignore[union-attr,operator]
+
+
+@torch.inference_mode()
+def test_bf16_tells_the_same_picture(small: Towers, monkeypatch: pytest.MonkeyPatch) -> None:
+    pixels = torch.rand(4, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    found = []
+    for bf16 in (True, False):
+        monkeypatch.setattr("models.towers.native_bf16", lambda bf16=bf16: bf16)
+        found.append(small.image_tokens(pixels))
+    assert found[0].dtype == found[1].dtype == torch.float32
+    assert not torch.equal(*found)
+    assert torch.nn.functional.cosine_similarity(*found, dim=-1).min() > 0.97
 
 
 @pytest.mark.parametrize("kind, name", [("image_tower", "text"), ("text_tower", "image")])
