@@ -1,4 +1,4 @@
-"""What every component does around its step: no telemetry, no orphan, one error line, a digest on every artifact."""
+"""What every component does around its step: no telemetry, memory kept, no orphan, one error line, a digest on every artifact."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any
 
 from goodsight.digests import sha256_folder
 from goodsight.errors import EXIT_RETRY, GoodsightError
+from goodsight.memory import keep_freed_memory
 from goodsight.progress import emit
 from goodsight.settings import silence_telemetry
 
@@ -39,6 +40,7 @@ def _end_with_the_run() -> None:
 def step(name: str, **outputs: Any) -> Iterator[None]:
     """Runs one step; on success every output artifact carries the digest of its bytes, which the cache checks again."""
     silence_telemetry()
+    keep_freed_memory()
     _end_with_the_run()
     emit("step", name=name, state="started")
     started = time.monotonic()
