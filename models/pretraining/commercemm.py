@@ -81,6 +81,12 @@ def updates(model: CommerceMM, data: ProductData, pages: Tensor, preprocess: Pre
     pairs = PairSampler(data)
     omni = "omni" in (recipe.objectives or FAMILIES) and bool(pairs.sources)
 
+    def cross_pairs(turn: str) -> dict[str, int]:
+        """How many pairs of which source. Towers that learn see pixels: then one source a step, and no more pictures than update A."""
+        if model.config.trained_towers:
+            return {turn: recipe.batch if turn == "query" else max(1, recipe.batch // 2)}
+        return dict.fromkeys(pairs.sources, recipe.batch)
+
     def step_updates(step: int) -> Iterator[Losses]:
         rng = generator(recipe.seed, step)
         drawn = pages[epoch_rows(len(pages), min(recipe.batch, len(pages)), step, recipe.seed)]
@@ -88,9 +94,7 @@ def updates(model: CommerceMM, data: ProductData, pages: Tensor, preprocess: Pre
             yield image_text_update(model, data, drawn, recipe, preprocess, rng)
             if omni:
                 turn = pairs.sources[step % len(pairs.sources)]
-                # towers that learn see every source's pixels: then one source a step, as expensive as it is
-                sources = (turn,) if model.config.trained_towers else pairs.sources
-                pairs_of = {source: pairs.draw(source, recipe.batch, step, recipe.seed) for source in sources}
-                yield cross_pair_update(model, data, pairs_of, turn, recipe.fused)
+                drawn_pairs = {source: pairs.draw(source, size, step, recipe.seed) for source, size in cross_pairs(turn).items()}
+                yield cross_pair_update(model, data, drawn_pairs, turn, recipe.fused)
 
     return step_updates

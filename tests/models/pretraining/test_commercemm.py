@@ -50,12 +50,24 @@ def test_two_updates_of_one_call_each(seen: list[dict[str, Any]]) -> None:
         assert first["depths"] == second["depths"]
 
 
-def test_towers_that_learn_see_one_source_a_step() -> None:
-    model, data = tiny_model(), shop()
+def test_towers_that_learn_see_one_source_a_step_and_as_many_pictures_in_both_updates(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, data, pictures = tiny_model(), shop(), Counter[str]()
     model.config = replace(model.config, trained_towers=True)
+    for name in ("products", "view_queries", "posts"):
+
+        def counted(rows: torch.Tensor, *others: torch.Tensor, take: Any = getattr(data, name)) -> Any:
+            pictures["seen"] += len(rows)
+            return take(rows, *others)
+
+        monkeypatch.setattr(data, name, counted)
     found = updates(model, data, data.whole_pages("train", "catalogue"), preprocess(), RECIPE)
     for step, turn in enumerate(("query", "view", "post")):
-        assert {name.split()[0] for name in list(found(step))[1]} == {turn}
+        seen = []
+        for losses in found(step):
+            seen.append((pictures["seen"], {name.split()[0] for name in losses}))
+            pictures.clear()
+        assert seen[1][1] == {turn}
+        assert seen[1][0] <= seen[0][0] == RECIPE.batch
 
 
 def test_fourteen_objectives_and_every_depth(seen: list[dict[str, Any]]) -> None:
