@@ -22,6 +22,7 @@ from goodsight.files import read_json, write_bytes, write_json
 from models.config import ModelConfig
 
 CODE_VERSION = 2  # raise when the code below changes what a tensor holds
+Sound = tuple[np.ndarray, int]  # samples (n,) in [-1, 1] and their rate in Hz
 
 
 @dataclass(frozen=True)
@@ -194,13 +195,41 @@ class Preprocess:
         parts = [normal[start : start + spec.frames].mean(axis=0) for start in range(0, len(normal), spec.frames)]
         return torch.tensor(np.array(parts[: spec.tokens]), dtype=torch.float32)
 
-    def batch(self, images: Sequence[Image.Image | None], texts: Sequence[str | None]) -> dict[str, torch.Tensor]:
-        """Named tensors of B products or queries: image `(B, V=1, 3, H, W)`, image_mask `(B, V)`, text_ids and text_mask `(B, T)`."""
+    def batch(
+        self,
+        images: Sequence[Image.Image | None],
+        texts: Sequence[str | None],
+        tables: Sequence[Mapping[str, Any] | None] = (),
+        videos: Sequence[Sequence[Image.Image] | None] = (),
+        sounds: Sequence[Sound | None] = (),
+    ) -> dict[str, torch.Tensor]:
+        """Named tensors of B products or queries: image `(B, V=1, 3, H, W)`, image_mask `(B, V)`, text_ids and text_mask `(B, T)`.
+
+        Where a row has them also table_ids, table_parts, table_mask `(B, P)`, video `(B, F, 3, H, W)`, video_mask `(B, F)`,
+        audio_tokens `(B, N, M)` and audio_mask `(B, N)`; a modality that no row has is not in the batch.
+        """
         blank = torch.zeros(3, self.image.size, self.image.size)
         pixels = [blank if image is None else self.pixels(image) for image in images]
         ids, mask = self.tokens([text or "" for text in texts])
         present = torch.tensor([[image is not None] for image in images])
-        return {"image": torch.stack(pixels)[:, None], "image_mask": present, "text_ids": ids, "text_mask": mask}
+        found = {"image": torch.stack(pixels)[:, None], "image_mask": present, "text_ids": ids, "text_mask": mask}
+        if any(tables):
+            found["table_ids"], found["table_mask"], found["table_parts"] = self.tables([table or {} for table in tables])
+        if any(videos):
+            frames = [self.frames(video) if video else blank[None][:0] for video in videos]
+            found["video"], found["video_mask"] = _rows(frames, self.specs.video.frames, blank)
+        if any(sound is not None for sound in sounds):
+            spec = self.specs.audio
+            silent = torch.zeros(0, spec.mels)
+            tokens = [silent if sound is None else self.sound(*sound) for sound in sounds]
+            found["audio_tokens"], found["audio_mask"] = _rows(tokens, spec.tokens, torch.zeros(spec.mels))
+        return found
+
+
+def _rows(parts: Sequence[torch.Tensor], length: int, blank: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Sequences of at most `length` items as one tensor, filled up with `blank`, and the mask `(B, length)` of what is there."""
+    padded = [torch.stack([*part, *[blank] * (length - len(part))]) for part in parts]
+    return torch.stack(padded), torch.tensor([[place < len(part) for place in range(length)] for part in parts])
 
 
 def _spoken(value: Any) -> str:

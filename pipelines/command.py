@@ -122,21 +122,30 @@ def serve(home: Home = None) -> None:
     keep_up(_home(home), typer.echo)
 
 
+Attributes = Annotated[str, typer.Option(help="Attributes as a JSON object, for a model that reads tables.")]
+Video = Annotated[Path | None, typer.Option(help="A video (square frames side by side in one image file), for a model that reads videos.")]
+Audio = Annotated[Path | None, typer.Option(help="A sound file, for a model that reads sounds.")]
+
+
 @app.command()
 def search(
     text: Annotated[str, typer.Argument(help="What to look for.")] = "",
     image: Annotated[Path | None, typer.Option(help="A photo to look for, alone or with the text.")] = None,
+    attributes: Attributes = "",
+    video: Video = None,
+    audio: Audio = None,
     k: Count = 10,
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """Search the served index by text, by image or by both."""
+    """Search the served index by text, image, attributes, video, sound, or several of them."""
     from pipelines.report import products_table
     from serving.client import Client
 
-    if not text.strip() and image is None:
+    asked = _asked(text, attributes, image=image, video=video, audio=audio)
+    if not asked:
         raise InputError("There is nothing to search for.", 'Give a text or --image FILE: goodsight search "red sofa"')
-    answer = Client.connect(_home(home)).search(text=text.strip() or None, image=image, k=k)
+    answer = Client.connect(_home(home)).search(k=k, **asked)
     _print_json(answer) if as_json else products_table(answer)
 
 
@@ -144,18 +153,35 @@ def search(
 def categorize(
     image: Annotated[Path | None, typer.Argument(help="An image file of the product.")] = None,
     text: Annotated[str, typer.Option(help="Title of the product, alone or with the image.")] = "",
+    attributes: Attributes = "",
+    video: Video = None,
+    audio: Audio = None,
     k: Count = 5,
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """Name the category of a product from its image, its title or both."""
+    """Name the category of a product from its image, title, attributes, video, sound, or several of them."""
     from pipelines.report import categories_table
     from serving.client import Client
 
-    if image is None and not text.strip():
+    asked = _asked(text, attributes, image=image, video=video, audio=audio)
+    if not asked:
         raise InputError("There is nothing to categorize.", "Give an image file or --text TITLE.")
-    answer = Client.connect(_home(home)).categorize(text=text.strip() or None, image=image, k=k)
+    answer = Client.connect(_home(home)).categorize(k=k, **asked)
     _print_json(answer) if as_json else categories_table(answer)
+
+
+def _asked(text: str, attributes: str, **media: Path | None) -> dict[str, Any]:
+    """What a request is made of, without what is not there."""
+    found: dict[str, Any] = {name: path for name, path in media.items() if path is not None}
+    if text.strip():
+        found["text"] = text.strip()
+    if attributes:
+        try:
+            found["attributes"] = json.loads(attributes)
+        except ValueError as error:
+            raise InputError(f"--attributes is no JSON: {error}.", """Give an object: --attributes '{"colour": "red"}'""") from error
+    return found
 
 
 @catalogue_app.command("import")

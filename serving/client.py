@@ -16,15 +16,21 @@ if TYPE_CHECKING:
 START = "Start it with: goodsight serve"
 
 
-def _image_field(image: bytes | Path | None) -> dict[str, str]:
-    if image is None:
-        return {}
-    if isinstance(image, Path):
-        try:
-            image = image.read_bytes()
-        except OSError as error:
-            raise InputError(f"The image {error.filename} cannot be read: {error.strerror}.", "Give an image file.") from error
-    return {"image": base64.b64encode(image).decode()}
+Media = bytes | Path | None
+
+
+def _fields(attributes: dict[str, Any] | None, **media: Media) -> dict[str, Any]:
+    """The fields of a request that are there, media as base64."""
+    found: dict[str, Any] = {"attributes": attributes} if attributes else {}
+    for name, data in media.items():
+        if isinstance(data, Path):
+            try:
+                data = data.read_bytes()
+            except OSError as error:
+                raise InputError(f"The {name} {error.filename} cannot be read: {error.strerror}.", f"Give {name} file that is there.") from error
+        if data is not None:
+            found[name] = base64.b64encode(data).decode()
+    return found
 
 
 class Client:
@@ -67,13 +73,31 @@ class Client:
             raise GoodsightError(f"The server failed: {response.status_code} {body.get('message', response.text[:200])}.")
         return body
 
-    def search(self, text: str | None = None, image: bytes | Path | None = None, k: int = 10) -> dict[str, Any]:
-        """The `k` products nearest to a text, an image or both."""
-        return self.predict({"task": "search", "text": text, "k": k, **_image_field(image)})
+    def search(
+        self,
+        text: str | None = None,
+        image: Media = None,
+        k: int = 10,
+        *,
+        attributes: dict[str, Any] | None = None,
+        video: Media = None,
+        audio: Media = None,
+    ) -> dict[str, Any]:
+        """The `k` products nearest to a text, an image, a table of attributes, a video, a sound, or several of them."""
+        return self.predict({"task": "search", "text": text, "k": k, **_fields(attributes, image=image, video=video, audio=audio)})
 
-    def categorize(self, text: str | None = None, image: bytes | Path | None = None, k: int = 5) -> dict[str, Any]:
-        """The `k` likeliest categories of a product with this text, image or both."""
-        return self.predict({"task": "categorize", "text": text, "k": k, **_image_field(image)})
+    def categorize(
+        self,
+        text: str | None = None,
+        image: Media = None,
+        k: int = 5,
+        *,
+        attributes: dict[str, Any] | None = None,
+        video: Media = None,
+        audio: Media = None,
+    ) -> dict[str, Any]:
+        """The `k` likeliest categories of a product with this text, image, attributes, video, sound, or several of them."""
+        return self.predict({"task": "categorize", "text": text, "k": k, **_fields(attributes, image=image, video=video, audio=audio)})
 
 
 def _json(response: httpx.Response) -> dict[str, Any]:

@@ -35,17 +35,17 @@ def read_request(body: bytes, content_type: str) -> Request:
     return parse(fields)
 
 
-def _read_or_refuse(row: Mapping[str, Any], headers: Mapping[str, Any]) -> Request | InputError:
+def _read_or_refuse(predictor: Predictor, row: Mapping[str, Any], headers: Mapping[str, Any]) -> Request | InputError:
     content_type = next((value for name, value in headers.items() if name.lower() == "content-type"), "")
     try:
-        return read_request(bytes(row.get("body", b"")), content_type)
+        return predictor.readable(read_request(bytes(row.get("body", b"")), content_type))
     except InputError as error:
         return error
 
 
 def answer(predictor: Predictor, rows: Sequence[Mapping[str, Any]], context: Any) -> list[str]:
     """One JSON text for each of `rows`; sets the HTTP status of each on TorchServe's `context`."""
-    read = [_read_or_refuse(row, context.get_all_request_header(place)) for place, row in enumerate(rows)]
+    read = [_read_or_refuse(predictor, row, context.get_all_request_header(place)) for place, row in enumerate(rows)]
     answers = iter(predictor.predict_batch([request for request in read if isinstance(request, Request)]))
     texts = []
     for place, request in enumerate(read):

@@ -10,16 +10,27 @@ from typing import Any
 
 import torch
 
+from goodsight.errors import InputError
 from models.bundle import Bundle
 from models.candidate import load_candidate
+from models.dataset import Batch
 from serving.index import Index
 from serving.request import Request, parse
+
+READ = ("image", "text", "table", "video", "audio")  # in the order of `Preprocess.batch`
 
 
 def _product(row: Mapping[str, Any], score: float) -> dict[str, Any]:
     price = row["price"]
     known = price is not None and math.isfinite(price)
     return {**row, "price": price if known else None, "score": score}
+
+
+def _batch(bundle: Bundle, requests: Sequence[Request]) -> Batch:
+    """The tensors of what the bundle's architecture reads of the requests."""
+    read = bundle.config.modalities
+    images, texts, *others = ([getattr(r, name) if name in read else None for r in requests] for name in READ)
+    return bundle.preprocess.batch(images, texts, *others)
 
 
 @dataclass(frozen=True)
@@ -40,8 +51,18 @@ class Predictor:
         return Predictor(version, loaded.digest, categorize, retrieve, Index.load(index, retrieve.digest))
 
     def predict(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """The answer to one request. Raises `InputError` when it is malformed."""
-        return self.predict_batch([parse(request)])[0]
+        """The answer to one request. Raises `InputError` when it is malformed or has nothing that the model reads."""
+        return self.predict_batch([self.readable(parse(request))])[0]
+
+    def readable(self, request: Request) -> Request:
+        """The request itself. Raises `InputError` when the model reads none of its modalities."""
+        if not self._read(request):
+            config, given = self.retrieve.config, ", ".join(request.modalities)
+            raise InputError(f"Bad request: {config.architecture} reads {', '.join(config.modalities)}, and the request has {given} alone.")
+        return request
+
+    def _read(self, request: Request) -> list[str]:
+        return [name for name in request.modalities if name in self.retrieve.config.modalities]
 
     def predict_batch(self, requests: Sequence[Request]) -> list[dict[str, Any]]:
         """One answer for each of `requests`, in order; requests of one task go through the model together."""
@@ -54,12 +75,11 @@ class Predictor:
 
     def _response(self, request: Request, results: list[dict[str, Any]]) -> dict[str, Any]:
         versions = {"model_version": self.version, "candidate": self.candidate, "index": self.index.digest}
-        return {"task": request.task, **versions, "results": results}
+        return {"task": request.task, "modalities": self._read(request), **versions, "results": results}
 
     @torch.inference_mode()
     def _categories(self, requests: Sequence[Request]) -> list[list[dict[str, Any]]]:
-        batch = self.categorize.preprocess.batch([r.image for r in requests], [r.text for r in requests])
-        probabilities = self.categorize.model.classify(batch).softmax(dim=1)  # (B, C)
+        probabilities = self.categorize.model.classify(_batch(self.categorize, requests)).softmax(dim=1)  # (B, C)
         best = probabilities.sort(dim=1, descending=True)
         return [
             [{"category": self.categorize.labels[label], "probability": p} for label, p in zip(labels[: r.k], ps[: r.k], strict=True)]
@@ -68,7 +88,6 @@ class Predictor:
 
     @torch.inference_mode()
     def _products(self, requests: Sequence[Request]) -> list[list[dict[str, Any]]]:
-        batch = self.retrieve.preprocess.batch([r.image for r in requests], [r.text for r in requests])
-        vectors = self.retrieve.model.embed(batch).numpy()  # (B, D)
+        vectors = self.retrieve.model.embed(_batch(self.retrieve, requests)).numpy()  # (B, D)
         found = self.index.search(vectors, max(r.k for r in requests))
         return [[_product(row, score) for row, score in near[: r.k]] for r, near in zip(requests, found, strict=True)]

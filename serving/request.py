@@ -1,46 +1,60 @@
 """One prediction request: what a caller may ask, checked before anything is decoded or computed.
 
 Two examples: `{"task": "search", "text": "red sofa", "k": 5}` and `{"task": "categorize", "image": "<base64>"}`.
+A request has any of five modalities: text, image, attributes (a table), video, audio.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError, ValidationInfo
 
 from goodsight.errors import InputError
 from goodsight.settings import settings
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL import Image
 
 MAX_K = 100
 MAX_TEXT_CHARACTERS = 2_000
+MAX_ATTRIBUTES_CHARACTERS = 20_000  # of their JSON
 
 
-def max_image_bytes() -> int:
-    """Largest image of a request, in bytes: a photo from a phone fits, and the server holds several at once."""
+def max_media_bytes() -> int:
+    """Largest image, video or sound of a request, in bytes: a photo from a phone fits, and the server holds several at once."""
     return min(settings().max_media_bytes, 12 * 2**20)
 
 
-def _image_bytes(value: Any) -> Any:
+def _media_bytes(value: Any, info: ValidationInfo) -> Any:
     """Bytes as they are, base64 text decoded; the size is checked before the decoding."""
-    limit = max_image_bytes()
+    limit = max_media_bytes()
     size = len(value) * 3 // 4 if isinstance(value, str) else len(value) if isinstance(value, bytes) else 0
     if size > limit:
-        raise ValueError(f"the image has {size:,} bytes; at most {limit:,} are allowed")
+        raise ValueError(f"the {info.field_name} has {size:,} bytes; at most {limit:,} are allowed")
     if not isinstance(value, str):
         return value
     try:
         return base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise ValueError("the image is not base64") from error
+        raise ValueError(f"the {info.field_name} is not base64") from error
 
+
+def _short(attributes: dict[str, Any]) -> dict[str, Any]:
+    size = len(json.dumps(attributes))
+    if size > MAX_ATTRIBUTES_CHARACTERS:
+        raise ValueError(f"they have {size:,} characters as JSON; at most {MAX_ATTRIBUTES_CHARACTERS:,} are allowed")
+    return attributes
+
+
+Media = Annotated[bytes, BeforeValidator(_media_bytes)]
+Attributes = Annotated[dict[str, JsonValue], AfterValidator(_short)]
 
 class _Fields(BaseModel):
     """The fields of a request as they come."""
@@ -49,18 +63,29 @@ class _Fields(BaseModel):
 
     task: Literal["categorize", "search"]
     text: str | None = Field(default=None, max_length=MAX_TEXT_CHARACTERS)
-    image: Annotated[bytes, BeforeValidator(_image_bytes)] | None = None
+    image: Media | None = None
+    attributes: Attributes = {}
+    video: Media | None = None
+    audio: Media | None = None
     k: int = Field(default=10, ge=1, le=MAX_K)
 
 
 @dataclass(frozen=True)
 class Request:
-    """A request that can be answered: `text` or `image` (RGB) or both, and at most `k` answers wanted."""
+    """A request that can be answered: at least one modality, decoded, and at most `k` answers wanted."""
 
     task: Literal["categorize", "search"]
-    text: str | None
-    image: Image.Image | None
     k: int
+    text: str | None = None
+    image: Image.Image | None = None  # RGB
+    table: dict[str, Any] | None = None
+    video: list[Image.Image] | None = None  # frames
+    audio: tuple[np.ndarray, int] | None = None  # samples (n,) in [-1, 1], rate in Hz
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Those that it has, of `models.config.MODALITIES`."""
+        return tuple(name for name in ("text", "image", "table", "video", "audio") if getattr(self, name) is not None)
 
 
 def _sentence(error: ValidationError) -> str:
@@ -72,14 +97,21 @@ def _sentence(error: ValidationError) -> str:
 
 def parse(request: Mapping[str, Any]) -> Request:
     """The checked request, its image decoded. Raises `InputError` with one clear sentence for anything else."""
-    from catalogue.media import decode_image
+    from catalogue.media import decode_audio, decode_image, video_frames
 
     try:
         fields = _Fields.model_validate(dict(request))
     except ValidationError as error:
         raise InputError(f"Bad request: {_sentence(error)}.") from error
-    text = (fields.text or "").strip() or None
-    if text is None and not fields.image:
-        raise InputError("Bad request: give a text, an image or both.")
-    image = decode_image(fields.image) if fields.image else None
-    return Request(fields.task, text, image, fields.k)
+    found = Request(
+        fields.task,
+        fields.k,
+        text=(fields.text or "").strip() or None,
+        image=decode_image(fields.image) if fields.image else None,
+        table=fields.attributes or None,
+        video=video_frames(fields.video) if fields.video else None,
+        audio=decode_audio(fields.audio) if fields.audio else None,
+    )
+    if not found.modalities:
+        raise InputError("Bad request: give a text, an image, attributes, a video or a sound.")
+    return found

@@ -28,7 +28,7 @@ from goodsight.progress import note
 from goodsight.settings import settings
 from serving import running
 from serving.management import Management
-from serving.request import max_image_bytes
+from serving.request import max_media_bytes
 from serving.running import LOG, Process, Running
 
 START_SECONDS = 90
@@ -112,7 +112,7 @@ def _escaped(value: str) -> str:
 
 
 def _properties(store: Path, ports: Ports) -> str:
-    largest = max_image_bytes() * 4 // 3 + 2**16  # base64 and the other fields
+    largest = max_media_bytes() * 4 // 3 + 2**16  # base64 and the other fields
     values = {
         "inference_address": f"http://127.0.0.1:{ports.inference}",
         "management_address": f"http://127.0.0.1:{ports.management}",

@@ -27,19 +27,26 @@ def deploy(candidate: Path, index: Path, snapshot: Path, version: str, deploymen
 
 
 def probes(snapshot: Path) -> Iterator[Any]:
-    """Requests on real inputs: held-out products (with and without their image) and held-out text queries."""
+    """Requests on real inputs: held-out products by title, by image and by all that they have, and held-out text queries."""
     import base64
+    import json
 
     from catalogue.snapshot import Snapshot
     from serving.deploy import Probe
+    from serving.request import MAX_ATTRIBUTES_CHARACTERS
 
     opened = Snapshot.open(snapshot)
-    for number, row in enumerate(_first(opened.product_batches(["title", "images", "split"]), PROBES)):
+    columns = ["title", "images", "attributes", "video", "audio", "split"]
+    for number, row in enumerate(_first(opened.product_batches(columns), PROBES)):
+        media = {"image": (row["images"] or [None])[0], "video": row["video"], "audio": row["audio"]}
+        fields = {name: base64.b64encode(data).decode() for name, data in media.items() if data}
+        table = row["attributes"] or "{}"
+        whole = {"text": row["title"], "attributes": json.loads(table) if len(table) <= MAX_ATTRIBUTES_CHARACTERS else {}, **fields}
         yield Probe(f"categorize-text-{number}", {"task": "categorize", "text": row["title"]})
-        if row["images"]:
-            image = base64.b64encode(row["images"][0]).decode()
-            yield Probe(f"categorize-image-{number}", {"task": "categorize", "image": image})
-            yield Probe(f"search-image-{number}", {"task": "search", "image": image})
+        yield Probe(f"categorize-whole-{number}", {"task": "categorize", **whole})
+        if "image" in fields:
+            yield Probe(f"categorize-image-{number}", {"task": "categorize", "image": fields["image"]})
+            yield Probe(f"search-image-{number}", {"task": "search", "image": fields["image"]})
     for number, row in enumerate(_first(opened.query_batches(["text", "kind", "split"]), PROBES)):
         yield Probe(f"search-text-{number}", {"task": "search", "text": row["text"]})
 

@@ -81,6 +81,22 @@ def test_a_batch_says_what_is_there() -> None:
     assert not batch["image"][1].any()
 
 
+def test_a_batch_has_table_video_and_sound_only_where_a_row_has_them() -> None:
+    film = [Image.new("RGB", (8, 8), "white")] * 2
+    tone = np.sin(np.arange(8_000) / 5).astype(np.float32), 16_000
+    alone = preprocess().batch([None], ["lamp"], [None], [None], [None])
+    assert alone.keys() == preprocess().batch([None], ["lamp"]).keys()
+    batch = preprocess().batch([None] * 2, ["lamp", None], [None, {"colour": "red"}], [film, None], [None, tone])
+    assert batch["table_mask"].any(dim=1).tolist() == [False, True]
+    assert batch["video"].shape == (2, 3, 3, 32, 32)
+    assert batch["video_mask"].tolist() == [[True, True, False], [False] * 3]
+    assert torch.equal(batch["video"][0, :2], preprocess().frames(film))
+    heard = preprocess().sound(*tone)
+    assert batch["audio_tokens"].shape == (2, 8, 8)
+    assert batch["audio_mask"].sum(dim=1).tolist() == [0, len(heard)]
+    assert torch.equal(batch["audio_tokens"][1, : len(heard)], heard)
+
+
 def test_product_text_is_title_and_start_of_the_description() -> None:
     assert preprocess().product_text(" A chair ", "Made of oak") == "A chair. Made of oak"
     assert preprocess().product_text("A chair", "") == "A chair"

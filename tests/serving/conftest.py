@@ -42,17 +42,17 @@ class Made:
     digest: str
 
 
-def bundle(task: str, seed: int) -> Bundle:
+def bundle(task: str, seed: int, architecture: str = "commercemm") -> Bundle:
     torch.manual_seed(seed)
-    config = model_config("commercemm", "tiny")
+    config = model_config(architecture, "tiny")
     preprocess = preprocess_for(config, tokenizer_of("tiny"))
     labels = LABELS if task == "categorize" else []
     return Bundle(build(config, classes=len(labels)).eval(), preprocess, task, labels)
 
 
-def make_candidate(folder: Path, seed: int) -> Made:
+def make_candidate(folder: Path, seed: int, architecture: str = "commercemm") -> Made:
     """A candidate with random weights from `seed`, and the index of `TITLES`."""
-    bundles = {task: bundle(task, seed) for task in TASKS}
+    bundles = {task: bundle(task, seed, architecture) for task in TASKS}
     for task, fresh in bundles.items():
         fresh.save(folder / "bundles" / task)
     digest = assemble([folder / "bundles" / task for task in TASKS], folder / "candidate")
@@ -79,7 +79,7 @@ PROBES = [
 
 
 @pytest.fixture(scope="session")
-def make() -> Callable[[Path, int], Made]:
+def make() -> Callable[..., Made]:
     return make_candidate
 
 

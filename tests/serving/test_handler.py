@@ -55,6 +55,11 @@ def test_a_bad_request_does_not_fail_its_batch(handler: GoodsightHandler, pictur
     assert answers[7][1]["task"] == "categorize" and len(answers[7][1]["results"]) == 1
 
 
+def test_a_request_of_what_the_model_does_not_read_is_refused(handler: GoodsightHandler) -> None:
+    [(status, body), (other, _)] = send(handler, as_json(task="search", attributes={"colour": "red"}), as_json(task="search", text="red"))
+    assert (status, other) == (400, 200) and "commercemm reads text, image" in body["error"]
+
+
 def test_an_image_body_is_categorized(handler: GoodsightHandler, picture: Callable[[int], bytes]) -> None:
     [(status, body)] = send(handler, ("image/png", picture(40)))
     assert (status, body["task"], body["model_version"]) == (200, "categorize", "7")

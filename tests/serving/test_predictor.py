@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from goodsight.errors import IntegrityError
+from goodsight.errors import InputError, IntegrityError
 from goodsight.files import read_json, write_json
+from samples import furniture
 from serving.predictor import Predictor
 from serving.request import parse
 
@@ -97,3 +99,55 @@ def test_a_candidate_without_a_bundle_is_refused(made: Any, tmp_path: Path) -> N
     write_json(tmp_path / "copy" / "candidate.json", {**record, "bundles": {}})
     with pytest.raises(IntegrityError, match="names None"):
         Predictor.load(tmp_path / "copy", made.index)
+
+
+@pytest.fixture(scope="module")
+def of_five(make: Any, tmp_path_factory: pytest.TempPathFactory) -> Predictor:
+    """SCALE, which reads all five modalities."""
+    made = make(tmp_path_factory.mktemp("scale"), 3, "scale")
+    return Predictor.load(made.candidate, made.index)
+
+
+@pytest.fixture(scope="module")
+def whole() -> dict[str, Any]:
+    """A product with everything, from the sample."""
+    record = next(row for row in map(json.loads, (furniture() / "products.jsonl").read_text().splitlines()) if row.get("audio"))
+    media = {"image": record["images"][0], "video": record["video"], "audio": record["audio"]}
+    read = {name: (furniture() / path).read_bytes() for name, path in media.items()}
+    return {"text": record["title"], "attributes": record["attributes"], **read}
+
+
+FIELDS = ("text", "image", "attributes", "video", "audio")
+
+
+@pytest.mark.parametrize("task", ["categorize", "search"])
+def test_every_modality_is_read_alone_and_changes_the_answer_of_all(of_five: Predictor, whole: dict[str, Any], task: str) -> None:
+    def scores(**fields: Any) -> list[float]:
+        answer = of_five.predict({"task": task, "k": 100, **fields})
+        assert len(answer["modalities"]) == len(fields)
+        rows = sorted(answer["results"], key=lambda row: row.get("id", row.get("category")))
+        return [row.get("score", row.get("probability")) for row in rows]
+
+    everything = scores(**whole)
+    for name in FIELDS:
+        assert scores(**{name: whole[name]})
+        less = scores(**{other: whole[other] for other in FIELDS if other != name})
+        assert less != pytest.approx(everything, abs=1e-7), name
+
+
+def test_rows_with_other_modalities_are_answered_like_alone(of_five: Predictor, whole: dict[str, Any]) -> None:
+    requests = [{"task": "categorize", **{name: whole[name] for name in names}} for names in (("text",), ("audio", "video"), FIELDS)]
+    together = of_five.predict_batch([parse(request) for request in requests])
+    for request, answer in zip(requests, together, strict=True):
+        alone = of_five.predict(request)
+        assert answer["modalities"] == alone["modalities"]
+        for one, other in zip(answer["results"], alone["results"], strict=True):
+            assert one["probability"] == pytest.approx(other["probability"], abs=1e-5)
+
+
+def test_what_a_model_does_not_read_is_left_out_and_told(predictor: Predictor, whole: dict[str, Any]) -> None:
+    answer = predictor.predict({"task": "categorize", **whole})
+    assert answer["modalities"] == ["text", "image"]
+    assert answer["results"] == predictor.predict({"task": "categorize", "text": whole["text"], "image": whole["image"]})["results"]
+    with pytest.raises(InputError, match="commercemm reads text, image, and the request has video, audio alone"):
+        predictor.predict({"task": "search", "video": whole["video"], "audio": whole["audio"]})

@@ -6,13 +6,15 @@ import base64
 import io
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from goodsight.errors import InputError
-from serving.request import max_image_bytes, parse
+from serving.request import max_media_bytes, parse
 
 
 def picture() -> bytes:
@@ -31,6 +33,24 @@ def test_any_subset_of_modalities() -> None:
     assert (text.text, text.image, text.k) == ("red sofa", None, 3)
     assert image.image is not None and image.image.mode == "RGB" and image.text is None and image.k == 10
     assert both.image is not None and both.image.size == (40, 40)
+    assert [request.modalities for request in (text, image, both)] == [("text",), ("image",), ("text", "image")]
+
+
+def sound() -> bytes:
+    out = io.BytesIO()
+    soundfile.write(out, np.zeros(800, dtype=np.float32), 8000, format="WAV")
+    return out.getvalue()
+
+
+def test_table_video_and_sound() -> None:
+    film = io.BytesIO()
+    Image.new("RGB", (120, 40), "red").save(film, "PNG")
+    table = {"colour": "red", "sizes": [40, 41.5], "old": None, "maker": {"name": "us"}}
+    request = parse({"task": "categorize", "attributes": table, "video": base64.b64encode(film.getvalue()).decode(), "audio": sound()})
+    assert request.modalities == ("table", "video", "audio")
+    assert request.table == table
+    assert request.video is not None and [frame.size for frame in request.video] == [(40, 40)] * 3
+    assert request.audio is not None and (len(request.audio[0]), request.audio[1]) == (800, 8000)
 
 
 @pytest.mark.parametrize(
@@ -38,8 +58,8 @@ def test_any_subset_of_modalities() -> None:
     [
         ({"text": "x"}, "task: Field required"),
         ({"task": "sell", "text": "x"}, "task: Input should be 'categorize' or 'search'"),
-        ({"task": "search"}, "give a text, an image or both"),
-        ({"task": "search", "text": "  "}, "give a text, an image or both"),
+        ({"task": "search"}, "give a text, an image, attributes"),
+        ({"task": "search", "text": "  "}, "give a text, an image, attributes"),
         ({"task": "search", "text": "x", "k": 0}, "k: Input should be greater than or equal to 1"),
         ({"task": "search", "text": "x", "k": 101}, "k: Input should be less than or equal to 100"),
         ({"task": "search", "text": "x", "k": "5"}, "k: Input should be a valid integer"),
@@ -51,6 +71,11 @@ def test_any_subset_of_modalities() -> None:
         ({"task": "search", "image": 7}, "image: Input should be a valid bytes"),
         ({"task": "search", "image": base64.b64encode(b"GIF89a no").decode()}, "image"),
         ({"task": "search", "image": base64.b64encode(picture()[:60]).decode()}, "image cannot be decoded"),
+        ({"task": "search", "attributes": ["red"]}, "attributes: Input should be a valid dictionary"),
+        ({"task": "search", "attributes": {"a": "x" * 20_000}}, "attributes: they have 20,009 characters"),
+        ({"task": "search", "video": "!!"}, "video: the video is not base64"),
+        ({"task": "search", "video": base64.b64encode(sound()).decode()}, "no image"),
+        ({"task": "search", "audio": ENCODED}, "sound cannot be decoded"),
     ],
 )
 def test_a_bad_request_says_what_is_wrong(request_: dict[str, Any], words: str) -> None:
@@ -62,18 +87,21 @@ def test_a_bad_request_says_what_is_wrong(request_: dict[str, Any], words: str) 
 
 def test_a_large_image_is_refused_before_it_is_decoded() -> None:
     with pytest.raises(InputError, match="bytes; at most"):
-        parse({"task": "search", "image": "A" * (max_image_bytes() * 4 // 3 + 8)})
+        parse({"task": "search", "image": "A" * (max_media_bytes() * 4 // 3 + 8)})
 
 
 texts = st.text("aA=+ é\ud800\x00", max_size=20) | st.sampled_from(["search", "categorize", ENCODED])
 values = st.none() | st.booleans() | st.integers() | st.floats() | texts | st.lists(texts, max_size=2)
 
 
-@given(st.dictionaries(st.sampled_from(["task", "text", "image", "k", "x"]), values))
+FIELDS = ["task", "text", "image", "attributes", "video", "audio", "k", "x"]
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS), values | st.dictionaries(texts, values)))
 def test_whatever_comes_it_is_read_or_refused(fields: dict[str, Any]) -> None:
     try:
         request = parse(fields)
     except InputError:
         return
-    assert request.text or request.image
+    assert request.modalities
     assert 1 <= request.k <= 100
