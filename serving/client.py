@@ -27,7 +27,8 @@ def _fields(attributes: dict[str, Any] | None, **media: Media) -> dict[str, Any]
             try:
                 data = data.read_bytes()
             except OSError as error:
-                raise InputError(f"The {name} {error.filename} cannot be read: {error.strerror}.", f"Give {name} file that is there.") from error
+                hint = f"Give the {name} as a file that can be read."
+                raise InputError(f"The {name} {error.filename} cannot be read: {error.strerror}.", hint) from error
         if data is not None:
             found[name] = base64.b64encode(data).decode()
     return found
