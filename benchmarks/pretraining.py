@@ -2,7 +2,7 @@
 
     python benchmarks/pretraining.py --catalogue FOLDER --home FOLDER [--seeds 3] [--only itc +omni ...] [--finetune]
 
-Resumable, seed by seed: a (variant, seed) that is in `benchmarks/results/pretraining-<catalogue>.json` is not measured again.
+Resumable, seed by seed, and several processes may share the variants between them: a (variant, seed) that is in `benchmarks/results/pretraining-<catalogue>.json` is not measured again.
 That file holds every run's figures on the test split, seconds, versions, machine and commit, and the means with 95 %
 intervals over the seeds. Nothing is chosen on the test split. The peer is open_clip's own loss, loaded from its package
 (`pip install --no-deps open_clip_torch`), in the same loop on the same features.
@@ -23,6 +23,7 @@ from statistics import mean, stdev
 from typing import Any
 
 import torch
+from filelock import FileLock
 from machine import described
 from rich.console import Console
 from rich.table import Table
@@ -36,6 +37,7 @@ from catalogue.snapshot import Snapshot
 from components.steps.features import features
 from components.steps.validate import validate
 from goodsight.files import read_json, write_json
+from goodsight.memory import keep_freed_memory
 from goodsight.settings import settings
 from models.architectures import build
 from models.bundle import PRETRAINED, Bundle
@@ -322,19 +324,30 @@ def main() -> None:
     parser.add_argument("--finetune", action="store_true")
     chosen = parser.parse_args()
     torch.set_num_threads(settings().threads)
+    keep_freed_memory()
     prepared(chosen.catalogue, chosen.home)
     name = f"pretraining-{chosen.catalogue.resolve().name}" + (f"-{chosen.steps}-steps" if chosen.steps else "")
     out = RESULTS / f"{name}.json"
-    runs: dict[str, list[dict[str, Any]]] = read_json(out)["runs"] if out.is_file() else {}
     variants = [variant for variant in VARIANTS if not chosen.only or variant.name in chosen.only]
     for seed, variant in product(range(17, 17 + chosen.seeds), variants):
-        rows = runs.setdefault(variant.name, [])
-        known = [row for row in rows if row["seed"] == seed and ("finetuned" in row or not chosen.finetune)]
-        if not known:
-            rows[:] = [row for row in rows if row["seed"] != seed]
-            rows.append(measured(variant, seed, chosen.home, chosen.steps, chosen.finetune))
-            write_json(out, report_of(name, runs))
-    shown(report_of(name, runs))
+        known = [row for row in known_runs(out).get(variant.name, []) if row["seed"] == seed]
+        if not any("finetuned" in row or not chosen.finetune for row in known):
+            keep(out, name, variant.name, measured(variant, seed, chosen.home, chosen.steps, chosen.finetune))
+    shown(report_of(name, known_runs(out)))
+
+
+def known_runs(out: Path) -> dict[str, list[dict[str, Any]]]:
+    """Variant -> its runs so far."""
+    return read_json(out)["runs"] if out.is_file() else {}
+
+
+def keep(out: Path, name: str, variant: str, row: dict[str, Any]) -> None:
+    """Puts one run into the result file, in the place of one with the same seed. Two processes may measure different variants at once."""
+    with FileLock(out.with_suffix(".lock")):
+        runs = known_runs(out)
+        others = [other for other in runs.get(variant, []) if other["seed"] != row["seed"]]
+        runs[variant] = sorted([*others, row], key=lambda each: int(each["seed"]))
+        write_json(out, report_of(name, {each.name: runs[each.name] for each in VARIANTS if each.name in runs}))
 
 
 if __name__ == "__main__":

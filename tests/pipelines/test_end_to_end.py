@@ -204,9 +204,10 @@ def test_bad_arguments_get_one_clear_sentence(arguments: list[str], words: str, 
     assert words in done.stderr and "Traceback" not in done.stderr
 
 
-def test_another_architecture_takes_over_and_serves_both_tasks(world: World) -> None:
-    """SCALE reads all five modalities. It is compared with the champion of another architecture; the smoke test asks for both tasks."""
-    result = world.run("--architecture", "scale")
-    assert (result["architecture"], result["verdict"], result["model_version"]) == ("scale", "promote", "2")
+@pytest.mark.parametrize(("architecture", "version"), [("scale", "2"), ("eclip", "3"), ("interbert", "4")])
+def test_another_architecture_takes_over_and_serves_both_tasks(world: World, architecture: str, version: str) -> None:
+    """Each is compared with the champion of another architecture; the smoke test asks for both tasks with all that a product has."""
+    result = world.run("--architecture", architecture)
+    assert (result["architecture"], result["verdict"], result["model_version"]) == (architecture, "promote", version)
     cached = {step["name"] for step in result["steps"] if step["cached"]}
     assert cached == {"snapshot", "validate", "features"}
