@@ -2,7 +2,8 @@
 
     python benchmarks/pretraining.py --catalogue FOLDER --home FOLDER [--seeds 3] [--only itc +omni ...] [--finetune]
 
-Resumable, seed by seed, and several processes may share the variants between them: a (variant, seed) that is in `benchmarks/results/pretraining-<catalogue>.json` is not measured again.
+Resumable, seed by seed, and several processes may share the variants between them: a (variant, seed) that is in
+`benchmarks/results/pretraining-<catalogue>.json` is not measured again.
 That file holds every run's figures on the test split, seconds, versions, machine and commit, and the means with 95 %
 intervals over the seeds. Nothing is chosen on the test split. The peer is open_clip's own loss, loaded from its package
 (`pip install --no-deps open_clip_torch`), in the same loop on the same features.

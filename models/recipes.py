@@ -28,9 +28,8 @@ def finetuning(architecture: str, task: str, size: str, products: int, seed: int
     """At `small`: shorter steps than pretraining (one update, no masked words), so more of them."""
     if size == "tiny":
         return Recipe(**{**vars(_TINY), "seed": seed})
-    batch, rate = _BATCH[architecture], 3e-4 if architecture in _DEEP else 5e-4
+    batch, rate = _BATCH[architecture], 3e-4 if architecture in _DEEP else 1e-3
     if task == "categorize":
         batch = 48 if architecture in _DEEP else batch
         return Recipe(steps=_between(80, 12 * products // 256, 300), batch=batch, fused=0, learning_rate=1e-3, seed=seed)
-    most, passes = (280, 10) if architecture in _DEEP else (400, 14)
-    return Recipe(steps=_between(60, passes * products // 256, most), batch=batch, fused=0, learning_rate=rate, seed=seed)
+    return Recipe(steps=_between(60, 10 * products // 256, 300), batch=batch, fused=0, learning_rate=rate, seed=seed)

@@ -80,12 +80,7 @@ def updates(model: CommerceMM, data: ProductData, pages: Tensor, preprocess: Pre
     """The updates of each step over the training products `pages`."""
     pairs = PairSampler(data)
     omni = "omni" in (recipe.objectives or FAMILIES) and bool(pairs.sources)
-
-    def cross_pairs(turn: str) -> dict[str, int]:
-        """How many pairs of which source. Towers that learn see pixels: then one source a step, and no more pictures than update A."""
-        if model.config.trained_towers:
-            return {turn: recipe.batch if turn == "query" else max(1, recipe.batch // 2)}
-        return dict.fromkeys(pairs.sources, recipe.batch)
+    size = max(1, recipe.batch // 2)  # a pair has two sides: no more pictures of a source than update A has pages
 
     def step_updates(step: int) -> Iterator[Losses]:
         rng = generator(recipe.seed, step)
@@ -94,7 +89,9 @@ def updates(model: CommerceMM, data: ProductData, pages: Tensor, preprocess: Pre
             yield image_text_update(model, data, drawn, recipe, preprocess, rng)
             if omni:
                 turn = pairs.sources[step % len(pairs.sources)]
-                drawn_pairs = {source: pairs.draw(source, size, step, recipe.seed) for source, size in cross_pairs(turn).items()}
-                yield cross_pair_update(model, data, drawn_pairs, turn, recipe.fused)
+                # towers that learn see every source's pixels: then one source a step, as expensive as it is
+                sources = (turn,) if model.config.trained_towers else pairs.sources
+                pairs_of = {source: pairs.draw(source, size, step, recipe.seed) for source in sources}
+                yield cross_pair_update(model, data, pairs_of, turn, recipe.fused)
 
     return step_updates
