@@ -3,10 +3,10 @@
     python benchmarks/pretraining.py --catalogue FOLDER --home FOLDER [--seeds 3] [--only itc +omni ...] [--finetune]
 
 Resumable, seed by seed, and several processes may share the variants between them: a (variant, seed) that is in
-`benchmarks/results/pretraining-<catalogue>.json` is not measured again.
-That file holds every run's figures on the test split, seconds, versions, machine and commit, and the means with 95 %
-intervals over the seeds. Nothing is chosen on the test split. The peer is open_clip's own loss, loaded from its package
-(`pip install --no-deps open_clip_torch`), in the same loop on the same features.
+`benchmarks/results/pretraining-<catalogue>.json` is not measured again. That file holds every run's figures on the test
+split, seconds, versions, machine and commit, and the means with 95 % intervals over the seeds; its tables are the page
+`docs/models/pretraining-<catalogue>.md`. Nothing is chosen on the test split. The peer is open_clip's own loss, loaded from
+its package (`pip install --no-deps open_clip_torch`), in the same loop on the same features.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ import torch
 from filelock import FileLock
 from machine import described
 from rich.console import Console
-from rich.table import Table
+from rich.markdown import Markdown
 from scipy.stats import t as student
 from sklearn.linear_model import RidgeClassifier
+from tables import FIGURES, page
 from torch import Tensor
 
 from catalogue.importer import import_catalogue
@@ -57,11 +58,11 @@ from models.sampling import epoch_rows
 from models.towers import tokenizer_of
 from models.training import train
 
-RESULTS = Path(__file__).resolve().parent / "results"
+HOUSE = Path(__file__).resolve().parents[1]
+RESULTS, PAGES = HOUSE / "benchmarks" / "results", HOUSE / "docs" / "models"
 COMPOSITES, POINTED = 300, 400  # pictures made, of so many test products at most
 OTHER_FIGURES = ("text_leaf_accuracy", "scale_map@1", "scale_map@5", "scale_map@10", "category_prec@10")
 RERANKED = 500  # test pages
-FIGURES = ("image_to_text_recall@1", "query_to_product_recall@1", "query_to_product_map", "image_to_product_recall@1", "leaf_accuracy")
 
 
 @dataclass(frozen=True)
@@ -293,24 +294,6 @@ def _interval(values: list[float]) -> dict[str, float | None]:
     return {"mean": mean(values), "half_width": half}
 
 
-def shown(report: dict[str, Any]) -> None:
-    for stage in ("pretrained", "finetuned"):
-        table = Table(title=f"{report['benchmark']}: {stage}, % on the test split")
-        for column in ("variant", "s/step", *FIGURES):
-            table.add_column(column, justify="left" if column == "variant" else "right")
-        for name, row in report["variants"].items():
-            if stage in row:
-                cells = [row[stage].get(figure) for figure in FIGURES]
-                table.add_row(name, f"{row['seconds_a_step']:.2f}", *("-" if cell is None else _cell(cell) for cell in cells))
-        if table.rows:
-            Console().print(table)
-
-
-def _cell(value: dict[str, Any]) -> str:
-    half = "" if value["half_width"] is None else f" ± {100 * value['half_width']:.1f}"
-    return f"{100 * value['mean']:.1f}{half}"
-
-
 def report_of(name: str, runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     return {"benchmark": name, "variants": {variant: summary(rows) for variant, rows in runs.items()}, "runs": runs}
 
@@ -334,7 +317,9 @@ def main() -> None:
         known = [row for row in known_runs(out).get(variant.name, []) if row["seed"] == seed]
         if not any("finetuned" in row or not chosen.finetune for row in known):
             keep(out, name, variant.name, measured(variant, seed, chosen.home, chosen.steps, chosen.finetune))
-    shown(report_of(name, known_runs(out)))
+    report = report_of(name, known_runs(out))
+    (PAGES / f"{name}.md").write_text(page(report))
+    Console().print(Markdown(page(report)))
 
 
 def known_runs(out: Path) -> dict[str, list[dict[str, Any]]]:

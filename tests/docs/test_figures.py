@@ -1,9 +1,10 @@
-"""Figures in the README are those of the result files, to the digit."""
+"""Figures in the README and in the tables of the benchmarks are those of the result files, to the digit."""
 
 from __future__ import annotations
 
 import json
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,12 @@ def expected(catalogue: str) -> dict[str, str]:
 def test_the_readme_tells_what_was_measured(column: int, catalogue: str) -> None:
     found = {name: cells[column] for name, cells in table().items() if name in expected(catalogue)}
     assert found == expected(catalogue)
+
+
+REPORTS = sorted((HOUSE / "benchmarks" / "results").glob("pretraining-*.json"))
+
+
+@pytest.mark.parametrize("path", REPORTS, ids=[path.stem for path in REPORTS])
+def test_the_pages_of_the_benchmark_are_made_of_its_results(path: Path) -> None:
+    tables = runpy.run_path(str(HOUSE / "benchmarks" / "tables.py"))
+    assert (HOUSE / "docs" / "models" / f"{path.stem}.md").read_text() == tables["page"](json.loads(path.read_text()))

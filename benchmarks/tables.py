@@ -1,0 +1,85 @@
+"""The result of `pretraining.py` as a page of tables: means over the seeds, with half the width of their 95 % interval."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+FIGURES = {
+    "image_to_text_recall@1": "image -> text R@1",
+    "query_to_product_recall@1": "query -> product R@1",
+    "query_to_product_map": "query -> product mAP",
+    "image_to_product_recall@1": "photo -> product R@1",
+    "leaf_accuracy": "leaf",
+}
+OTHERS = {
+    "text_leaf_accuracy": "leaf, text alone",
+    "category_prec@10": "category precision@10",
+    "scale_map@10": "SCALE's mAP@10",
+    "pointing_instance": "pointing, instance map",
+    "pointing_image_level": "pointing, image-level map",
+    "pointing_chance": "pointing, chance",
+}
+STAGES = {"pretrained": "As pretrained; the category by a ridge classifier on the vectors of the pages", "finetuned": "Fine-tuned"}
+
+
+def page(report: dict[str, Any]) -> str:
+    """Markdown of a whole report."""
+    return "\n".join(_page(report)) + "\n"
+
+
+def _page(report: dict[str, Any]) -> Iterator[str]:
+    yield f"# {report['benchmark']}"
+    yield ""
+    yield f"Made by `benchmarks/pretraining.py` from [its result file](../../benchmarks/results/{report['benchmark']}.json). Test figures"
+    yield "in %, mean ± half of the 95 % interval over the seeds; the cost is of one training thread or more, as the runs say."
+    for stage, title in STAGES.items():
+        for columns in (FIGURES, OTHERS):
+            yield from _table(report["variants"], stage, title, columns)
+    yield from _curve(report["runs"])
+    yield from _reranking(report["runs"])
+
+
+def _table(variants: dict[str, Any], stage: str, title: str, columns: dict[str, str]) -> Iterator[str]:
+    rows = {name: row for name, row in variants.items() if stage in row and columns.keys() & row[stage].keys()}
+    shown = {figure: words for figure, words in columns.items() if any(figure in row[stage] for row in rows.values())}
+    if not rows:
+        return
+    yield from ("", f"## {title}" if columns is FIGURES else "", "")
+    yield f"| variant | seeds | steps | s a step | {' | '.join(shown.values())} |"
+    yield "|---" * (4 + len(shown)) + "|"
+    for name, row in rows.items():
+        cells = [percent(row[stage].get(figure)) for figure in shown]
+        yield f"| {name} | {row['seeds']} | {row['steps']} | {row['seconds_a_step']:.2f} | {' | '.join(cells)} |"
+
+
+def percent(value: dict[str, Any] | None) -> str:
+    """A mean with its interval, `-` for a figure that was not measured."""
+    if value is None:
+        return "-"
+    half = "" if value["half_width"] is None else f" ± {100 * value['half_width']:.1f}"
+    return f"{100 * value['mean']:.1f}{half}"
+
+
+def _curve(runs: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
+    """Modality randomization: one set of weights, more or fewer layers that see text alone."""
+    for name, rows in runs.items():
+        points = [(row["seed"], point) for row in rows for point in row.get("curve", [])]
+        if points:
+            yield from ("", f"## {name}: cost against quality of one set of weights", "")
+            yield "| seed | layers that see text alone | ms a page | query -> product mAP | photo -> product R@1 | leaf |"
+            yield "|---|---|---|---|---|---|"
+        for seed, point in points:
+            figures = [f"{100 * point[figure]:.1f}" for figure in ("query_to_product_map", "image_to_product_recall@1", "leaf_accuracy")]
+            yield f"| {seed} | {point['text_layers']} | {point['ms_a_page']:.2f} | {' | '.join(figures)} |"
+
+
+def _reranking(runs: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
+    found = [(name, row["seed"], row["reranking"]) for name, rows in runs.items() for row in rows if "reranking" in row]
+    if found:
+        yield from ("", "## Re-ranking by matching, image -> text", "")
+        yield "| variant | seed | pages | k | R@1 | R@1 re-ranked | ms a query |"
+        yield "|---|---|---|---|---|---|---|"
+    for name, seed, row in found:
+        before, after = (f"{100 * row[key]:.1f}" for key in ("recall@1", "recall@1_reranked"))
+        yield f"| {name} | {seed} | {row['pages']} | {row['k']} | {before} | {after} | {row['ms_a_query']:.1f} |"
