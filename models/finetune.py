@@ -20,7 +20,7 @@ from models.config import TASKS, Recipe, as_dict
 from models.dataset import MASKS, Batch, ProductData, answers
 from models.evaluate import image_text_scores
 from models.metrics import retrieval
-from models.objectives.contrast import same, symmetric_info_nce
+from models.objectives.contrast import same, supervised_contrast, symmetric_info_nce
 from models.objectives.hierarchy import level_cross_entropy, memberships
 from models.preprocess import Preprocess
 from models.pretraining.batches import Losses, cross_pair_update
@@ -35,6 +35,7 @@ SHARE_EARNS = 0.002  # mean average precision on validation
 Weights = tuple[float, ...]  # of i, t, m
 WEIGHTS: list[Weights] = [weights for weights in product((1.0, 0.5, 0.0), repeat=3) if max(weights) == 1.0]
 CATEGORIZE = ("leaf", "levels")  # families of objectives: flat, or with `levels` hierarchical
+RETRIEVE = ("image_text", "query", "view")  # image <-> text, query -> product, image -> product; "product" can be asked for too
 NAME_SCALE = 5.0  # of the class head at its start
 ONE_MODALITY = 0.4  # share of rows that keep one modality alone
 
@@ -59,6 +60,12 @@ def finetune_task(
 def labels_of(data: ProductData, splits: tuple[str, ...] = ("train", "catalogue")) -> list[str]:
     """The category paths that training sees, sorted: the classes of `categorize`."""
     return sorted({data.categories[row] for row in data.rows(*splits).tolist()})
+
+
+def categories(data: ProductData) -> Tensor:
+    """`(N,)` the number of each product's leaf category."""
+    numbers: dict[str, int] = {}
+    return torch.tensor([numbers.setdefault(name, len(numbers)) for name in data.categories])
 
 
 @torch.no_grad()
@@ -105,7 +112,7 @@ def categorize(model: Architecture, data: ProductData, labels: list[str], recipe
 
 
 def retrieve(model: Architecture, data: ProductData, recipe: Recipe, checkpoints: Path) -> History:
-    """The contrastive terms alone: image <-> text of a page, and query or view -> the page.
+    """The contrastive terms alone: image <-> text of a page, query or view -> the page, and product -> products of its leaf category.
 
     A dual encoder learns those of i and t, many cheap steps on cached features; m starts as the sum of i and t and moves
     with them. The others learn m too. Then what validation chooses: how far to go from the pretrained weights, and the
@@ -114,16 +121,22 @@ def retrieve(model: Architecture, data: ProductData, recipe: Recipe, checkpoints
     pretrained = {name: value.clone() for name, value in trainable_state(model).items()}
     pages = data.whole_pages("train", "catalogue")
     pairs = PairSampler(data)
-    sources = [source for source in pairs.sources if source != "post"]
+    wanted = recipe.objectives or RETRIEVE
+    sources = [source for source in pairs.sources if source in wanted]
     fuses = not isinstance(model, DualEncoder)
+    leaf = categories(data)
 
     def updates(step: int) -> Iterator[Losses]:
         drawn = pages[epoch_rows(len(pages), min(2 * recipe.batch, len(pages)), step, recipe.seed)]
         page = model.unimodal(model.encode(data.products(drawn)))
-        itc = symmetric_info_nce(page.image, page.text, same(data.groups[drawn]), model.scale)
+        losses: Losses = {}
+        if "image_text" in wanted:
+            losses["itc"] = symmetric_info_nce(page.image, page.text, same(data.groups[drawn]), model.scale)
+        if "product" in wanted:
+            losses["product"] = supervised_contrast(F.normalize(page.image + page.text, dim=1), leaf[drawn], model.scale)
         pairs_of = {source: pairs.draw(source, recipe.batch, step, recipe.seed) for source in sources}
         turn = sources[step % len(sources)] if sources and fuses else None
-        yield {"itc": itc, **cross_pair_update(model, data, pairs_of, turn, recipe.batch)}
+        yield losses | cross_pair_update(model, data, pairs_of, turn, recipe.batch)
 
     history = train(model, updates, recipe, checkpoints, "fine-tuning retrieve")
     average_weights(model.eval(), pretrained, data)

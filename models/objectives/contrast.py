@@ -38,6 +38,20 @@ def sample_hard_negatives(similarity: Tensor, positives: Tensor, generator: torc
     return torch.multinomial(weights, 1, generator=generator).squeeze(1)
 
 
+def supervised_contrast(rows: Tensor, labels: Tensor, scale: Tensor) -> Tensor:
+    """Rows of one label are each other's positives (Khosla et al. 2020, L_out). rows `(B, D)`, L2-normalised, labels `(B,)`.
+
+    A row alone with its label counts as a negative only; zero, with a gradient, when all are.
+    """
+    logits = (scale * rows @ rows.T).float().fill_diagonal_(-1e4)
+    positives = same(labels).fill_diagonal_(False)
+    kept = positives.any(dim=1)
+    if not bool(kept.any()):
+        return rows.sum() * 0.0
+    targets = positives[kept].to(logits.dtype)
+    return F.cross_entropy(logits[kept], targets / targets.sum(dim=1, keepdim=True))
+
+
 def intra_product(product: Tensor, others: Tensor, title: Tensor, scale: Tensor) -> Tensor:
     """ECLIP: within one picture the product's instance fits the title better than the others (papers.md 2.3, L_intra).
 

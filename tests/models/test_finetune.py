@@ -118,6 +118,14 @@ def test_retrieval_of_a_dual_encoder_trains_i_and_t_alone(architecture: str, fus
     assert any("m" in term for term in terms) == fuses
 
 
+@pytest.mark.parametrize("family, first", [("image_text", "itc"), ("query", "query"), ("view", "view"), ("product", "product")])
+def test_retrieval_can_be_trained_for_one_kind_of_search(family: str, first: str, tmp_path: Path) -> None:
+    parent = Bundle(tiny_model(seed=4), preprocess(), PRETRAINED, provenance={}, digest="d")
+    _, history = finetune_task("retrieve", parent, shop(), replace(SHORT, objectives=(family,)), tmp_path)
+    assert {name.split()[0] for row in history for name in row} - {"step", "loss"} == {first}
+    assert history[-1]["loss"] < history[0]["loss"]
+
+
 @torch.inference_mode()
 def test_the_class_head_starts_from_the_categories_names() -> None:
     """An untrained head already prefers the category whose name the text is."""

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from models.objectives.contrast import info_nce, same, sample_hard_negatives, symmetric_info_nce
+from models.objectives.contrast import info_nce, same, sample_hard_negatives, supervised_contrast, symmetric_info_nce
 from models.objectives.masking import IGNORED, mask_words
 from models.objectives.reconstruction import masked_cross_entropy
 
@@ -54,6 +54,28 @@ def test_symmetric_loss_does_not_care_which_side_is_left() -> None:
     loss = symmetric_info_nce(left, right, OWN, LOG3)
     assert loss.item() == pytest.approx(((log(4 / 3) + log(4)) / 2 + log(2)) / 2, abs=1e-6)
     assert symmetric_info_nce(right, left, OWN.T, LOG3).item() == pytest.approx(loss.item(), abs=1e-6)
+
+
+def test_products_of_one_label_attract_each_other() -> None:
+    rows, labels = torch.eye(3)[[0, 0, 1, 2]], torch.tensor([4, 4, 5, 6])
+    # row 0 looks at [1, e^s, 1, 1] without itself: its partner has 3 / (3 + 1 + 1); rows 2 and 3 are alone with their labels
+    assert supervised_contrast(rows, labels, LOG3).item() == pytest.approx(log(5 / 3), abs=1e-6)
+    alone = torch.eye(3, requires_grad=True)
+    loss = supervised_contrast(alone, torch.arange(3), LOG3)
+    loss.backward()
+    assert loss.item() == 0.0 and alone.grad is not None
+
+
+@given(st.integers(0, 2**31))
+def test_supervised_contrast_is_info_nce_without_the_row_itself(seed: int) -> None:
+    rows, labels = units(7, 5, seed), torch.tensor([0, 0, 1, 1, 1, 2, 0])
+    slow = []
+    for row in range(7):
+        others = [other for other in range(7) if other != row]
+        own = same(labels[[row]], labels[others])
+        if own.any():
+            slow.append(info_nce(rows[[row]], rows[others], own, torch.tensor(9.0)))
+    assert supervised_contrast(rows, labels, torch.tensor(9.0)).item() == pytest.approx(torch.stack(slow).mean().item(), abs=1e-5)
 
 
 def test_same_group_is_never_a_negative() -> None:
