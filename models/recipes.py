@@ -15,10 +15,10 @@ def _between(low: int, value: int, high: int) -> int:
 
 
 def pretraining(architecture: str, size: str, products: int, seed: int) -> Recipe:
-    """At `small`: 80 to 200 steps (minutes on two CPU cores). A dual encoder's contrasts are cheap: large batches of them."""
+    """At `small`: 80 to 150 steps (minutes on two CPU cores). A dual encoder's contrasts are cheap: large batches of them."""
     if size == "tiny":
         return Recipe(**{**vars(_TINY), "seed": seed})
-    steps, fused = _between(80, 8 * products // 256, 200), _FUSED[architecture]
+    steps, fused = _between(80, 8 * products // 256, 150), _FUSED[architecture]
     rate = 3e-4 if architecture in _DEEP else 1e-3
     batch = 256 if architecture in _DEEP else 512
     return Recipe(steps=steps, batch=batch, fused=fused, learning_rate=rate, seed=seed, checkpoint_every=20)

@@ -160,6 +160,8 @@ class DualEncoder(Architecture):
         """t: `(B, D)`."""
 
     def unimodal(self, tokens: Batch) -> Embeddings:
-        image, text = self.image_embedding(tokens), self.text_embedding(tokens)
-        there = presence(tokens, "image"), presence(tokens, "text")
-        return Embeddings(image, text, torch.zeros_like(text), *there, torch.zeros_like(there[0]))
+        has_image, has_text = presence(tokens, "image"), presence(tokens, "text")
+        nothing = torch.zeros(len(has_text), self.config.width, device=has_text.device)
+        image = self.image_embedding(tokens) if bool(has_image.any()) else nothing
+        text = self.text_embedding(tokens) if bool(has_text.any()) else nothing
+        return Embeddings(image, text, nothing, has_image, has_text, torch.zeros_like(has_text))

@@ -88,10 +88,11 @@ class CommerceMM(DualEncoder):
         pooled = F.normalize(pooled + self.towers.text.bag_of_words(tokens["text_ids"], mask), dim=-1)
         return F.normalize(pooled + self.text_project(pooled), dim=-1)
 
-    def fuse(self, tokens: Batch, first: Tensor, words: bool = False) -> Tensor:
-        """Hidden states of [first token; text; image]: `(B, 1, D)` of the first, or with `words` `(B, 1 + T + V * G, D)` of all.
+    def fuse(self, tokens: Batch, first: Tensor, whole: int = 0) -> tuple[Tensor, Tensor]:
+        """The stack over [first token `first` `(B, D)`; text; image]: states `(B, D)` of the first token, and of all positions
+        `(whole, 1 + T + V * G, D)` for the last `whole` rows.
 
-        `first` is `(B, D)`. Without `words` the last layer answers for the first token alone: the same value at half the cost.
+        In the other rows the last layer answers for the first token alone: the same value at half the cost.
         """
         images, image_mask = tokens["image_tokens"], tokens["image_tokens_mask"]
         views = images.shape[1] // self.config.image_grid**2
@@ -99,41 +100,44 @@ class CommerceMM(DualEncoder):
         image = self.image_token(self.image_norm(images)) + self.image_position.repeat(views, 1) + self.modality[2]
         hidden = torch.cat([(first + self.modality[0])[:, None], text.to(first.dtype)], dim=1)
         mask = torch.cat([torch.ones_like(tokens["text_mask"][:, :1]), tokens["text_mask"]], dim=1)
-        for depth, layer in enumerate(self.layers):
-            if depth == self.text_layers:
-                hidden, mask = torch.cat([hidden, image.to(hidden.dtype)], dim=1), torch.cat([mask, image_mask], dim=1)
-            last = depth == len(self.layers) - 1
-            hidden = layer(hidden, mask, answers=1 if last and not words else None)
-        return self.norm(hidden)
+        for layer in self.layers[: self.text_layers]:
+            hidden = layer(hidden, mask)
+        hidden, mask = torch.cat([hidden, image.to(hidden.dtype)], dim=1), torch.cat([mask, image_mask], dim=1)
+        for layer in self.layers[self.text_layers : -1]:
+            hidden = layer(hidden, mask)
+        last, few = self.layers[-1], len(hidden) - whole
+        states = self.norm(last(hidden[few:], mask[few:]))
+        firsts = self.norm(last(hidden[:few], mask[:few], answers=1)) if few else states[:0]
+        return torch.cat([firsts[:, 0], states[:, 0]]), states
 
     def first_token(self, tokens: Batch, image: Tensor, text: Tensor) -> Tensor:
         """`(B, D)`: the sum of the embeddings that are present."""
         return image * presence(tokens, "image")[:, None] + text * presence(tokens, "text")[:, None]
 
-    def multimodal(self, first: Tensor, hidden: Tensor) -> Tensor:
-        """m: `(B, D)` from the first token of the stack."""
-        return F.normalize(first + self.multimodal_project(hidden[:, 0]), dim=-1)
+    def multimodal(self, first: Tensor, state: Tensor) -> Tensor:
+        """m: `(B, D)` from the first token before and after the stack, `(B, D)` each."""
+        return F.normalize(first + self.multimodal_project(state), dim=-1)
 
     def embeddings(self, tokens: Batch) -> Embeddings:
         found = self.unimodal(tokens)
         first = self.first_token(tokens, found.image, found.text)
         both = found.has_image & found.has_text
-        multimodal = self.multimodal(first, self.fuse(tokens, first))
+        multimodal = self.multimodal(first, self.fuse(tokens, first)[0])
         return Embeddings(found.image, found.text, multimodal, found.has_image, found.has_text, both)
 
     def match(self, batch: Batch) -> Tensor:
         """`(B,)` probability that image and text belong together, to re-rank with."""
         tokens = self.encode(batch)
         found = self.unimodal(tokens)
-        hidden = self.fuse(tokens, self.first_token(tokens, found.image, found.text))
-        return self.match_head(hidden[:, 0]).float().softmax(dim=1)[:, 1]
+        state, _ = self.fuse(tokens, self.first_token(tokens, found.image, found.text))
+        return self.match_head(state).float().softmax(dim=1)[:, 1]
 
     def class_features(self, tokens: Batch) -> Tensor:
         """i and t, as long as the normed states are, and the first token of the stack, `(B, 3 * D)`."""
         found = self.unimodal(tokens)
-        hidden = self.fuse(tokens, self.first_token(tokens, found.image, found.text))
+        state, _ = self.fuse(tokens, self.first_token(tokens, found.image, found.text))
         image, text = found.image * found.has_image[:, None], found.text * found.has_text[:, None]
-        return torch.cat([image * self.config.width**0.5, text * self.config.width**0.5, hidden[:, 0]], dim=-1)
+        return torch.cat([image * self.config.width**0.5, text * self.config.width**0.5, state], dim=-1)
 
     def word_logits(self, hidden: Tensor) -> Tensor:
         """`(K, D)` hidden states -> `(K, vocabulary)`; the decoder is tied to the text tower's word embeddings."""

@@ -53,10 +53,13 @@ def image_text_update(
         return losses
     mixed = concatenate(list(parts.values()))
     first = model.first_token(mixed, model.image_embedding(mixed), model.text_embedding(mixed))
-    answers = dict(zip(parts, model.fuse(mixed, first, words=True).chunk(len(parts)), strict=True))
+    masked = [name for name in ("mlm", "mim") if name in parts]  # the last parts, of which every position is asked
+    fused = len(page["text_mask"])
+    state, states = model.fuse(mixed, first, whole=fused * len(masked))
+    answers = dict(zip(masked, states.split(fused), strict=True)) if masked else {}
     T = mixed["text_mask"].shape[1]
     if "itm" in wanted:
-        losses["itm"] = _matching(model, answers, ~positives[few, few].all(dim=1))
+        losses["itm"] = _matching(model, state[: 3 * fused], ~positives[few, few].all(dim=1))
     if "mlm" in wanted:
         words = answers["mlm"][:, 1 : 1 + labels.shape[1]][labels >= 0]
         losses["mlm"] = masked_cross_entropy(model.word_logits(words), labels[labels >= 0])
@@ -67,9 +70,8 @@ def image_text_update(
     return losses
 
 
-def _matching(model: CommerceMM, answers: dict[str, Tensor], has_negative: Tensor) -> Tensor:
-    """Two-way cross-entropy on the first token of the pages, and of the pages with another's text or image."""
-    first = torch.cat([answers[name][:, 0] for name in ("page", "text", "image")])
+def _matching(model: CommerceMM, first: Tensor, has_negative: Tensor) -> Tensor:
+    """Two-way cross-entropy on the first token `(3 * B, D)` of the pages, the pages with another's text, those with another's image."""
     matched = torch.zeros(len(first), dtype=torch.long, device=first.device)
     matched[: len(has_negative)] = 1
     usable = torch.cat([torch.ones_like(has_negative), has_negative, has_negative])
