@@ -130,6 +130,22 @@ def test_a_row_answers_alone_as_among_others(model: CommerceMM, data: ProductDat
         assert close(model.classify(one), model.classify(raw)[row : row + 1])
 
 
+@torch.inference_mode()
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_the_short_last_layer_gives_what_the_whole_one_does(model: CommerceMM, data: ProductData, depth: int) -> None:
+    tokens = model.encode(data.products(rows(0, 1, 3, 6)))
+    found = model.unimodal(tokens)
+    first = model.first_token(tokens, found.image, found.text)
+    with model.split_at(depth):
+        by_whole = [model.fuse(tokens, first, whole=count) for count in range(5)]
+    T, G = tokens["text_mask"].shape[1], tokens["image_tokens"].shape[1]
+    for count, (state, states) in enumerate(by_whole):
+        assert states.shape == (count, 1 + T + G, model.config.width)
+        assert close(state, by_whole[4][0])
+        assert torch.allclose(states, by_whole[4][1][4 - count :], atol=1e-5)
+        assert torch.equal(state[4 - count :], states[:, 0])
+
+
 @pytest.mark.parametrize("missing", [(), ("image",), ("text",), ("image", "text")])
 def test_a_missing_modality_is_never_nan(model: CommerceMM, data: ProductData, missing: tuple[str, ...]) -> None:
     batch = without(data.products(rows(0, 1, 2)), *missing)
