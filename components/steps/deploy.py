@@ -33,13 +33,14 @@ def probes(snapshot: Path) -> Iterator[Any]:
 
     from catalogue.snapshot import Snapshot
     from serving.deploy import Probe
-    from serving.request import MAX_ATTRIBUTES_CHARACTERS
+    from serving.request import MAX_ATTRIBUTES_CHARACTERS, max_media_bytes
 
     opened = Snapshot.open(snapshot)
     columns = ["title", "images", "attributes", "video", "audio", "split"]
     for number, row in enumerate(_first(opened.product_batches(columns), PROBES)):
         media = {"image": (row["images"] or [None])[0], "video": row["video"], "audio": row["audio"]}
-        fields = {name: base64.b64encode(data).decode() for name, data in media.items() if data}
+        together = max_media_bytes() // len(media)  # a body holds them all
+        fields = {name: base64.b64encode(data).decode() for name, data in media.items() if data and len(data) <= together}
         table = row["attributes"] or "{}"
         whole = {"text": row["title"], "attributes": json.loads(table) if len(table) <= MAX_ATTRIBUTES_CHARACTERS else {}, **fields}
         yield Probe(f"categorize-text-{number}", {"task": "categorize", "text": row["title"]})
