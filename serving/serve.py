@@ -19,13 +19,14 @@ def _interrupt(number: int, frame: Any) -> None:
 
 
 @contextmanager
-def _terminate_like_interrupt() -> Iterator[None]:
-    """SIGTERM, which supervisors send, ends the block like Ctrl-C."""
-    before = signal.signal(signal.SIGTERM, _interrupt)
+def _stopped_by_signals() -> Iterator[None]:
+    """SIGTERM, which supervisors send, ends the block like Ctrl-C; so does SIGINT where a shell's background job ignores it."""
+    before = {number: signal.signal(number, _interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _start(home: Path) -> tuple[Server, str]:
@@ -53,7 +54,7 @@ def serve(home: Path, say: Callable[[str], None] = print) -> None:
     Raises `InputError` when nothing is deployed, `BusyError` when a port is taken or a server is already up, and
     `GoodsightError` when the server ends by itself.
     """
-    with _terminate_like_interrupt():
+    with _stopped_by_signals():
         server = None
         try:
             server, version = _start(home)

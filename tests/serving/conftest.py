@@ -149,8 +149,14 @@ def serve() -> Iterator[Callable[[Path], Served]]:
         code = f"from pathlib import Path; from serving.serve import serve; serve(Path({str(home)!r}))"
         command = [sys.executable, "-c", code]
         process = subprocess.Popen(
-            command, cwd=HOUSE, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )  # fmt: skip
+            command,
+            cwd=HOUSE,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),  # as the background job of a shell has it
+        )
         started.append(process)
         assert process.stdout
         return Served(process, process.stdout.readline())

@@ -56,7 +56,7 @@ def test_it_answers_and_drains(deployed: Path, serve: Callable[[Path], Any], pic
     client = Client.connect(deployed)
     assert client.search("red sofa", k=3)["results"][0]["title"] == "red sofa"
     assert client.categorize(image=picture(40), k=2)["model_version"] == "1"
-    with pytest.raises(InputError, match="give a text, an image or both"):
+    with pytest.raises(InputError, match="give a text, an image, attributes"):
         client.search()
     with pytest.raises(BusyError, match="already running"):
         serve_here(deployed)
