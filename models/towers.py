@@ -82,7 +82,7 @@ class EfficientNetTower(nn.Module):
                 if place in self.stages:
                     maps.append(hidden)
             last = self.net._swish(self.net._conv_head(hidden)).float()
-        colour, square, *cells = (F.adaptive_avg_pool2d(map.float(), last.shape[-2:]) for map in (pixels, pixels**2, *maps))
+        colour, square, *cells = (F.adaptive_avg_pool2d(grid.float(), last.shape[-2:]) for grid in (pixels, pixels**2, *maps))
         spread = (square - colour**2).clamp(min=0).sqrt()
         return torch.cat([last, *(SPREAD * _channel_norm(stage) for stage in cells), colour, spread], dim=1)
 

@@ -13,11 +13,10 @@ import torch
 from goodsight.errors import InputError
 from models.bundle import Bundle
 from models.candidate import load_candidate
+from models.config import MODALITIES
 from models.dataset import Batch
 from serving.index import Index
 from serving.request import Request, parse
-
-READ = ("image", "text", "table", "video", "audio")  # in the order of `Preprocess.batch`
 
 
 def _product(row: Mapping[str, Any], score: float) -> dict[str, Any]:
@@ -29,7 +28,7 @@ def _product(row: Mapping[str, Any], score: float) -> dict[str, Any]:
 def _batch(bundle: Bundle, requests: Sequence[Request]) -> Batch:
     """The tensors of what the bundle's architecture reads of the requests."""
     read = bundle.config.modalities
-    images, texts, *others = ([getattr(r, name) if name in read else None for r in requests] for name in READ)
+    texts, images, *others = ([getattr(r, name) if name in read else None for r in requests] for name in MODALITIES)
     return bundle.preprocess.batch(images, texts, *others)
 
 

@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from goodsight.errors import InputError
 from goodsight.settings import settings
+from models.config import MODALITIES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,6 +57,7 @@ def _short(attributes: dict[str, Any]) -> dict[str, Any]:
 Media = Annotated[bytes, BeforeValidator(_media_bytes)]
 Attributes = Annotated[dict[str, JsonValue], AfterValidator(_short)]
 
+
 class _Fields(BaseModel):
     """The fields of a request as they come."""
 
@@ -84,8 +86,8 @@ class Request:
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """Those that it has, of `models.config.MODALITIES`."""
-        return tuple(name for name in ("text", "image", "table", "video", "audio") if getattr(self, name) is not None)
+        """Those that it has."""
+        return tuple(name for name in MODALITIES if getattr(self, name) is not None)
 
 
 def _sentence(error: ValidationError) -> str:
@@ -108,7 +110,7 @@ def parse(request: Mapping[str, Any]) -> Request:
         fields.k,
         text=(fields.text or "").strip() or None,
         image=decode_image(fields.image) if fields.image else None,
-        table=fields.attributes or None,
+        table={name: value for name, value in fields.attributes.items() if value not in (None, "", [])} or None,
         video=video_frames(fields.video) if fields.video else None,
         audio=decode_audio(fields.audio) if fields.audio else None,
     )

@@ -48,7 +48,7 @@ def test_table_video_and_sound() -> None:
     table = {"colour": "red", "sizes": [40, 41.5], "old": None, "maker": {"name": "us"}}
     request = parse({"task": "categorize", "attributes": table, "video": base64.b64encode(film.getvalue()).decode(), "audio": sound()})
     assert request.modalities == ("table", "video", "audio")
-    assert request.table == table
+    assert request.table == {name: value for name, value in table.items() if name != "old"}
     assert request.video is not None and [frame.size for frame in request.video] == [(40, 40)] * 3
     assert request.audio is not None and (len(request.audio[0]), request.audio[1]) == (800, 8000)
 
@@ -71,6 +71,7 @@ def test_table_video_and_sound() -> None:
         ({"task": "search", "image": 7}, "image: Input should be a valid bytes"),
         ({"task": "search", "image": base64.b64encode(b"GIF89a no").decode()}, "image"),
         ({"task": "search", "image": base64.b64encode(picture()[:60]).decode()}, "image cannot be decoded"),
+        ({"task": "search", "attributes": {"old": None, "sizes": []}}, "give a text, an image, attributes"),
         ({"task": "search", "attributes": ["red"]}, "attributes: Input should be a valid dictionary"),
         ({"task": "search", "attributes": {"a": "x" * 20_000}}, "attributes: they have 20,009 characters"),
         ({"task": "search", "video": "!!"}, "video: the video is not base64"),
