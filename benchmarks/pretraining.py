@@ -38,7 +38,7 @@ from catalogue.media import decode_image
 from catalogue.snapshot import Snapshot
 from components.steps.features import features
 from components.steps.validate import validate
-from goodsight.files import read_json, write_json
+from goodsight.files import read_json, write_bytes, write_json
 from goodsight.memory import keep_freed_memory
 from goodsight.settings import settings
 from models.architectures import build
@@ -317,9 +317,7 @@ def main() -> None:
         known = [row for row in known_runs(out).get(variant.name, []) if row["seed"] == seed]
         if not any("finetuned" in row or not chosen.finetune for row in known):
             keep(out, name, variant.name, measured(variant, seed, chosen.home, chosen.steps, chosen.finetune))
-    report = report_of(name, known_runs(out))
-    (PAGES / f"{name}.md").write_text(page(report))
-    Console().print(Markdown(page(report)))
+    Console().print(Markdown(page(report_of(name, known_runs(out)))))
 
 
 def known_runs(out: Path) -> dict[str, list[dict[str, Any]]]:
@@ -328,12 +326,14 @@ def known_runs(out: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 def keep(out: Path, name: str, variant: str, row: dict[str, Any]) -> None:
-    """Puts one run into the result file, in the place of one with the same seed. Two processes may measure different variants at once."""
+    """Puts one run into the result file and its page, in the place of one with the same seed; processes may take turns."""
     with FileLock(out.with_suffix(".lock")):
         runs = known_runs(out)
         others = [other for other in runs.get(variant, []) if other["seed"] != row["seed"]]
         runs[variant] = sorted([*others, row], key=lambda each: int(each["seed"]))
-        write_json(out, report_of(name, {each.name: runs[each.name] for each in VARIANTS if each.name in runs}))
+        report = report_of(name, {each.name: runs[each.name] for each in VARIANTS if each.name in runs})
+        write_json(out, report)
+        write_bytes(PAGES / f"{name}.md", page(report).encode())
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from goodsight.errors import BusyError, GoodsightError, InputError
 from serving import running
@@ -19,7 +19,15 @@ START = "Start it with: goodsight serve"
 Media = bytes | Path | None
 
 
-def _fields(attributes: dict[str, Any] | None, **media: Media) -> dict[str, Any]:
+class Others(TypedDict, total=False):
+    """What a request may have beside a text and an image; only some architectures read it."""
+
+    attributes: dict[str, Any]
+    video: Media
+    audio: Media
+
+
+def _fields(attributes: dict[str, Any] | None = None, **media: Media) -> dict[str, Any]:
     """The fields of a request that are there, media as base64."""
     found: dict[str, Any] = {"attributes": attributes} if attributes else {}
     for name, data in media.items():
@@ -74,31 +82,13 @@ class Client:
             raise GoodsightError(f"The server failed: {response.status_code} {body.get('message', response.text[:200])}.")
         return body
 
-    def search(
-        self,
-        text: str | None = None,
-        image: Media = None,
-        k: int = 10,
-        *,
-        attributes: dict[str, Any] | None = None,
-        video: Media = None,
-        audio: Media = None,
-    ) -> dict[str, Any]:
+    def search(self, text: str | None = None, image: Media = None, k: int = 10, **others: Unpack[Others]) -> dict[str, Any]:
         """The `k` products nearest to a text, an image, a table of attributes, a video, a sound, or several of them."""
-        return self.predict({"task": "search", "text": text, "k": k, **_fields(attributes, image=image, video=video, audio=audio)})
+        return self.predict({"task": "search", "text": text, "k": k, **_fields(image=image, **others)})
 
-    def categorize(
-        self,
-        text: str | None = None,
-        image: Media = None,
-        k: int = 5,
-        *,
-        attributes: dict[str, Any] | None = None,
-        video: Media = None,
-        audio: Media = None,
-    ) -> dict[str, Any]:
+    def categorize(self, text: str | None = None, image: Media = None, k: int = 5, **others: Unpack[Others]) -> dict[str, Any]:
         """The `k` likeliest categories of a product with this text, image, attributes, video, sound, or several of them."""
-        return self.predict({"task": "categorize", "text": text, "k": k, **_fields(attributes, image=image, video=video, audio=audio)})
+        return self.predict({"task": "categorize", "text": text, "k": k, **_fields(image=image, **others)})
 
 
 def _json(response: httpx.Response) -> dict[str, Any]:
