@@ -45,11 +45,11 @@ from models.architectures import build
 from models.bundle import PRETRAINED, Bundle
 from models.config import MODALITIES, ModelConfig, Recipe, model_config
 from models.dataset import Batch, ProductData, answers
-from models.evaluate import evaluate, image_text_scores, in_batches, product_embeddings
+from models.evaluate import image_text_scores, in_batches, product_embeddings
 from models.features import FeatureCache, load_product_data
 from models.finetune import finetune_task, fit_term_weights
 from models.grounding import by_chance, composites, grounding_map, points_at, similarity_map
-from models.metrics import means, retrieval, same_category
+from models.metrics import categorization, means, retrieval, same_category
 from models.preprocess import Preprocess, preprocess_for
 from models.pretraining import pretrain
 from models.recipes import finetuning, pretraining
@@ -63,6 +63,11 @@ RESULTS, PAGES = HOUSE / "benchmarks" / "results", HOUSE / "docs" / "models"
 COMPOSITES, POINTED = 300, 400  # pictures made, of so many test products at most
 OTHER_FIGURES = ("text_leaf_accuracy", "scale_map@1", "scale_map@5", "scale_map@10", "category_prec@10")
 RERANKED = 500  # test pages
+KINDS = {  # of retrieval's fine-tuning -> the figures that it is for
+    "image_text": ("image_to_text_recall@1",),
+    "query": ("query_to_product_recall@1", "query_to_product_map"),
+    "view": ("image_to_product_recall@1",),
+}
 
 
 @dataclass(frozen=True)
@@ -148,13 +153,10 @@ def _embedded(model: Any, batch: Callable[[Tensor], Batch], rows: Tensor) -> Ten
     return embedded
 
 
-def pretrained_figures(model: Any, data: ProductData) -> dict[str, float]:
-    """Test figures of a pretrained model as it is; the category by a ridge classifier on its vectors of the pages."""
-    model.eval()
-    fit_term_weights(model, data)
-    found: dict[str, float] = {}
+def retrieval_figures(model: Any, data: ProductData) -> dict[str, float]:
+    """Image -> text among the test pages, text queries and photos over the test gallery."""
     pages = data.whole_pages("test")
-    found |= means(retrieval("image_to_text", image_text_scores(model, data, pages).numpy(), [[row] for row in range(len(pages))]))
+    found = means(retrieval("image_to_text", image_text_scores(model, data, pages).numpy(), [[row] for row in range(len(pages))]))
     gallery = data.rows("test", "catalogue")
     vectors = product_embeddings(model, data, gallery)
     for prefix, pairs, split, batch in (
@@ -165,6 +167,14 @@ def pretrained_figures(model: Any, data: ProductData) -> dict[str, float]:
         if asked:
             queries = in_batches(torch.tensor(list(asked)), partial(_embedded, model, batch))
             found |= means(retrieval(prefix, (queries @ vectors.T).numpy(), list(asked.values())))
+    return found
+
+
+def pretrained_figures(model: Any, data: ProductData) -> dict[str, float]:
+    """Test figures of a pretrained model as it is; the category by a ridge classifier on its vectors of the pages."""
+    model.eval()
+    fit_term_weights(model, data)
+    found = retrieval_figures(model, data)
     known, unknown = data.rows("train", "catalogue"), data.rows("test")
     true = [data.categories[row] for row in unknown.tolist()]
     shown: dict[str, Callable[[Tensor], Tensor]] = {
@@ -236,8 +246,20 @@ def curve_point(model: Any, data: ProductData, depth: int) -> dict[str, float]:
     return {"text_layers": depth, "ms_a_page": 1000 * took / len(rows), **found}
 
 
-def measured(variant: Variant, seed: int, home: Path, steps: int | None, finetune: bool) -> dict[str, Any]:
-    """One variant trained with one seed, and its figures."""
+@dataclass(frozen=True)
+class Trained:
+    """One variant trained with one seed, and what it was trained on."""
+
+    model: Any
+    preprocess: Preprocess
+    data: ProductData
+    recipe: Recipe
+    checkpoints: Path
+    seconds: float
+
+
+def trained(variant: Variant, seed: int, home: Path, steps: int | None, anew: bool) -> Trained:
+    """Trains one variant with one seed; goes on from its checkpoints unless `anew`, at no step where the last one is whole."""
     torch.manual_seed(seed)
     config = variant.config
     model = build(config).load_pretrained()
@@ -248,35 +270,48 @@ def measured(variant: Variant, seed: int, home: Path, steps: int | None, finetun
     recipe = replace(pretraining(variant.architecture, "small", len(data.rows("train", "catalogue")), seed), objectives=variant.objectives)
     recipe = replace(recipe, steps=steps or recipe.steps)
     checkpoints = home / "checkpoints" / f"{variant.name.replace(' ', '-')}-{seed}-{recipe.steps}"
-    for left in home.glob(f"checkpoints/{checkpoints.name}*"):  # a training that goes on would tell too few seconds
+    for left in home.glob(f"checkpoints/{checkpoints.name}*") if anew else ():  # a training that goes on would tell too few seconds
         shutil.rmtree(left)
     started = time.perf_counter()
     if variant.name == "open_clip":
         train_peer(model, data, recipe, checkpoints)
     else:
         pretrain(model, data, preprocess, recipe, checkpoints)
-    row: dict[str, Any] = {**described(), "seed": seed, "steps": recipe.steps, "seconds": round(time.perf_counter() - started, 1)}
-    row["pretrained"] = pretrained_figures(model, data)
+    return Trained(model, preprocess, data, recipe, checkpoints, round(time.perf_counter() - started, 1))
+
+
+def measured(variant: Variant, seed: int, home: Path, steps: int | None) -> dict[str, Any]:
+    """One variant trained anew with one seed, its cost and its figures."""
+    run = trained(variant, seed, home, steps, anew=True)
+    row: dict[str, Any] = {**described(), "seed": seed, "steps": run.recipe.steps, "seconds": run.seconds}
+    row["pretrained"] = pretrained_figures(run.model, run.data)
     if variant.architecture == "eclip":
-        row["pretrained"] |= pointing(model, preprocess, home / "snapshot")
+        row["pretrained"] |= pointing(run.model, run.preprocess, home / "snapshot")
     if variant.name == "+omni":
-        row["curve"] = [curve_point(model, data, depth) for depth in range(config.layers)]
+        row["curve"] = [curve_point(run.model, run.data, depth) for depth in range(run.model.config.layers)]
     if variant.name in ("+omni", "interbert"):
-        row["reranking"] = reranking(model, data)
-    if finetune:
-        row["finetuned"] = finetuned_figures(model, preprocess, data, seed, checkpoints)
+        row["reranking"] = reranking(run.model, run.data)
     return row
 
 
-def finetuned_figures(model: Any, preprocess: Preprocess, data: ProductData, seed: int, checkpoints: Path) -> dict[str, float]:
-    """Test figures after the platform's own fine-tuning of both tasks."""
-    parent, products = Bundle(model, preprocess, PRETRAINED), len(data.rows("train", "catalogue"))
-    bundles = {}
-    for task in ("categorize", "retrieve"):
-        recipe = finetuning(model.config.architecture, task, "small", products, seed)
-        bundles[task] = finetune_task(task, parent, data, recipe, checkpoints.with_name(f"{checkpoints.name}-{task}"))[0]
-    result = evaluate(bundles["categorize"], bundles["retrieve"], data)
-    return {name: result.metrics[name] for name in FIGURES if name in result.metrics}
+def finetuned_figures(run: Trained, seed: int) -> dict[str, float]:
+    """Test figures after fine-tuning for each task alone, as the papers do (papers.md 1.6); the platform serves one model for all."""
+    parent, data = Bundle(run.model, run.preprocess, PRETRAINED), run.data
+    products = len(data.rows("train", "catalogue"))
+
+    def finetuned(task: str, kind: str) -> Bundle:
+        recipe = finetuning(run.model.config.architecture, task, "small", products, seed)
+        recipe = replace(recipe, objectives=(kind,) if kind else ())
+        return finetune_task(task, parent, data, recipe, run.checkpoints.with_name(f"{run.checkpoints.name}-{task}-{kind}"))[0]
+
+    found: dict[str, float] = {}
+    for kind, names in KINDS.items():
+        figures = retrieval_figures(finetuned("retrieve", kind).model, data)
+        found |= {name: figures[name] for name in names if name in figures}
+    bundle, rows = finetuned("categorize", ""), data.rows("test")
+    logits = in_batches(rows, lambda part: bundle.model.classify(data.products(part)))
+    guesses = [bundle.labels[index] for index in logits.argmax(dim=1).tolist()]
+    return {**found, **means(categorization([data.categories[row] for row in rows.tolist()], guesses))}
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
@@ -294,8 +329,10 @@ def _interval(values: list[float]) -> dict[str, float | None]:
     return {"mean": mean(values), "half_width": half}
 
 
-def report_of(name: str, runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    return {"benchmark": name, "variants": {variant: summary(rows) for variant, rows in runs.items()}, "runs": runs}
+def report_of(name: str, known: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    order = [variant.name for variant in VARIANTS if variant.name in known]
+    runs = {variant: known[variant] for variant in order}
+    return {"benchmark": name, "order": order, "variants": {variant: summary(rows) for variant, rows in runs.items()}, "runs": runs}
 
 
 def main() -> None:
@@ -315,8 +352,12 @@ def main() -> None:
     variants = [variant for variant in VARIANTS if not chosen.only or variant.name in chosen.only]
     for seed, variant in product(range(17, 17 + chosen.seeds), variants):
         known = [row for row in known_runs(out).get(variant.name, []) if row["seed"] == seed]
-        if not any("finetuned" in row or not chosen.finetune for row in known):
-            keep(out, name, variant.name, measured(variant, seed, chosen.home, chosen.steps, chosen.finetune))
+        row = known[0] if known else measured(variant, seed, chosen.home, chosen.steps)
+        if not known:
+            keep(out, name, variant.name, row)
+        if chosen.finetune and "finetuned" not in row:
+            run = trained(variant, seed, chosen.home, chosen.steps, anew=False)
+            keep(out, name, variant.name, {**row, "finetuned": finetuned_figures(run, seed)})
     Console().print(Markdown(page(report_of(name, known_runs(out)))))
 
 
@@ -331,7 +372,7 @@ def keep(out: Path, name: str, variant: str, row: dict[str, Any]) -> None:
         runs = known_runs(out)
         others = [other for other in runs.get(variant, []) if other["seed"] != row["seed"]]
         runs[variant] = sorted([*others, row], key=lambda each: int(each["seed"]))
-        report = report_of(name, {each.name: runs[each.name] for each in VARIANTS if each.name in runs})
+        report = report_of(name, runs)
         write_json(out, report)
         write_bytes(PAGES / f"{name}.md", page(report).encode())
 

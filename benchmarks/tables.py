@@ -20,7 +20,10 @@ OTHERS = {
     "pointing_image_level": "pointing, image-level map",
     "pointing_chance": "pointing, chance",
 }
-STAGES = {"pretrained": "As pretrained; the category by a ridge classifier on the vectors of the pages", "finetuned": "Fine-tuned"}
+STAGES = {
+    "pretrained": "As pretrained; the category by a ridge classifier on the vectors of the pages",
+    "finetuned": "Fine-tuned for each task alone",
+}
 
 
 def page(report: dict[str, Any]) -> str:
@@ -33,11 +36,12 @@ def _page(report: dict[str, Any]) -> Iterator[str]:
     yield ""
     yield f"Made by `benchmarks/pretraining.py` from [its result file](../../benchmarks/results/{report['benchmark']}.json). Test figures"
     yield "in %, mean ± half of the 95 % interval over the seeds; the cost is of one training thread or more, as the runs say."
+    variants, runs = ({name: report[part][name] for name in report["order"]} for part in ("variants", "runs"))
     for stage, title in STAGES.items():
         for columns in (FIGURES, OTHERS):
-            yield from _table(report["variants"], stage, title, columns)
-    yield from _curve(report["runs"])
-    yield from _reranking(report["runs"])
+            yield from _table(variants, stage, title, columns)
+    yield from _curve(runs)
+    yield from _reranking(runs)
 
 
 def _table(variants: dict[str, Any], stage: str, title: str, columns: dict[str, str]) -> Iterator[str]:

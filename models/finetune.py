@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
+from statistics import mean
 
 import torch
 import torch.nn.functional as F
@@ -128,36 +129,44 @@ def retrieve(model: Architecture, data: ProductData, recipe: Recipe, checkpoints
 
     def updates(step: int) -> Iterator[Losses]:
         drawn = pages[epoch_rows(len(pages), min(2 * recipe.batch, len(pages)), step, recipe.seed)]
-        page = model.unimodal(model.encode(data.products(drawn)))
-        losses: Losses = {}
-        if "image_text" in wanted:
-            losses["itc"] = symmetric_info_nce(page.image, page.text, same(data.groups[drawn]), model.scale)
-        if "product" in wanted:
-            losses["product"] = supervised_contrast(F.normalize(page.image + page.text, dim=1), leaf[drawn], model.scale)
+        losses = _page_losses(model, data, drawn, leaf[drawn], wanted)
         pairs_of = {source: pairs.draw(source, recipe.batch, step, recipe.seed) for source in sources}
         turn = sources[step % len(sources)] if sources and fuses else None
         yield losses | cross_pair_update(model, data, pairs_of, turn, recipe.batch)
 
     history = train(model, updates, recipe, checkpoints, "fine-tuning retrieve")
-    average_weights(model.eval(), pretrained, data)
+    average_weights(model.eval(), pretrained, data, wanted)
     return history
 
 
+def _page_losses(model: Architecture, data: ProductData, drawn: Tensor, leaf: Tensor, wanted: Sequence[str]) -> Losses:
+    """The terms among the pages `drawn` themselves: image <-> text, and product -> products of its `leaf` category."""
+    if not {"image_text", "product"} & set(wanted):
+        return {}
+    page = model.unimodal(model.encode(data.products(drawn)))
+    losses: Losses = {}
+    if "image_text" in wanted:
+        losses["itc"] = symmetric_info_nce(page.image, page.text, same(data.groups[drawn]), model.scale)
+    if "product" in wanted:
+        losses["product"] = supervised_contrast(F.normalize(page.image + page.text, dim=1), leaf, model.scale)
+    return losses
+
+
 @torch.no_grad()
-def average_weights(model: Architecture, pretrained: dict[str, Tensor], data: ProductData) -> None:
+def average_weights(model: Architecture, pretrained: dict[str, Tensor], data: ProductData, wanted: Sequence[str]) -> None:
     """Keeps as much of the pretrained weights as validation does not mind: few queries are soon learned by heart.
 
     Weights are averaged in `SHARES` of the fine-tuned ones (WiSE-FT, Wortsman et al. 2022); of the shares within
-    `SHARE_EARNS` of the best mean average precision over photos, text queries and image -> text, the smallest is taken.
-    Without validation queries nothing changes.
+    `SHARE_EARNS` of the best mean average precision over the kinds of search `wanted`, the smallest is taken.
+    Where validation asks none of them, nothing changes.
     """
     tuned = {name: value.clone() for name, value in trainable_state(model).items()}
 
     def take(share: float) -> float:
         mixed = {name: torch.lerp(pretrained[name], value, share) for name, value in tuned.items()}
         model.load_state_dict(mixed, strict=False)
-        found = fit_term_weights(model, data)
-        return (sum(found.values()) + _own_text(model, data)) / (len(found) + 1) if found else 0.0
+        found = {**fit_term_weights(model, data), "image_text": _own_text(model, data)}
+        return mean([found[name] for name in wanted if name in found] or [0.0])
 
     values = {share: take(share) for share in SHARES}
     if not any(values.values()):
@@ -183,8 +192,8 @@ def _own_text(model: Architecture, data: ProductData) -> float:
 def fit_term_weights(model: Architecture, data: ProductData) -> dict[str, float]:
     """Sets how much X->I, X->T and X->M count in search, for images and for texts, by mean average precision on validation.
 
-    The gallery is the validation products and the catalogue ones. Returns the precision of each kind of query;
-    with too few validation queries of a kind its weights stay, and it is not among them.
+    The gallery is the validation products and the catalogue ones. Returns the precision of each kind of query (`view`: images,
+    `query`: texts); with too few validation queries of a kind its weights stay, and it is not among them.
     """
     gallery = data.rows("val", "catalogue")
     found: dict[str, float] = {}
@@ -192,8 +201,8 @@ def fit_term_weights(model: Architecture, data: ProductData) -> dict[str, float]
         return found
     pages = [model.embeddings(model.encode(data.products(part))) for part in gallery.split(256)]
     for row, pairs, split, batch, name in (
-        (0, data.view_pairs, data.view_split, data.view_queries, "image"),
-        (1, data.query_pairs, data.query_split, data.text_queries, "text"),
+        (0, data.view_pairs, data.view_split, data.view_queries, "view"),
+        (1, data.query_pairs, data.query_split, data.text_queries, "query"),
     ):
         asked = answers(pairs, split, gallery, "val")
         if len(asked) < FEWEST_QUERIES:
