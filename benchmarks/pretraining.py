@@ -16,6 +16,7 @@ import importlib.util
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
@@ -189,8 +190,9 @@ def pretrained_figures(model: Any, data: ProductData) -> dict[str, float]:
     return {name: found[name] for name in (*FIGURES, *OTHER_FIGURES) if name in found}
 
 
-def damage(data: ProductData, complete_only: bool, seed: int) -> None:
-    """Takes `DAMAGED` of the modalities of the training products away, never a product's last one."""
+def damaged(data: ProductData, complete_only: bool, seed: int) -> ProductData:
+    """A copy whose training products lack `DAMAGED` of their modalities, never a product's last one; or without those products."""
+    data = deepcopy(data)
     rows = data.rows("train", "catalogue")
     masks = {"text": data.texts.mask, "image": data.images.present[:, None]}
     others = {"table": data.tables, "video": data.videos, "audio": data.audios}
@@ -204,6 +206,7 @@ def damage(data: ProductData, complete_only: bool, seed: int) -> None:
     if complete_only:
         for row in rows[lost.any(dim=1)].tolist():
             data.split[row] = "left out"
+    return data
 
 
 def pointing(model: Any, preprocess: Preprocess, snapshot: Path) -> dict[str, float]:
@@ -265,8 +268,7 @@ def trained(variant: Variant, seed: int, home: Path, steps: int | None, anew: bo
     model = build(config).load_pretrained()
     preprocess = preprocess_for(config, tokenizer_of(config.text_tower))
     data = load_product_data(home / "snapshot", home / "table", FeatureCache(home / "features", model, preprocess))
-    if variant.damaged:
-        damage(data, variant.damaged == "complete", seed)
+    seen = damaged(data, variant.damaged == "complete", seed) if variant.damaged else data  # by pretraining; figures are of all
     recipe = replace(pretraining(variant.architecture, "small", len(data.rows("train", "catalogue")), seed), objectives=variant.objectives)
     recipe = replace(recipe, steps=steps or recipe.steps)
     checkpoints = home / "checkpoints" / f"{variant.name.replace(' ', '-')}-{seed}-{recipe.steps}"
@@ -274,9 +276,9 @@ def trained(variant: Variant, seed: int, home: Path, steps: int | None, anew: bo
         shutil.rmtree(left)
     started = time.perf_counter()
     if variant.name == "open_clip":
-        train_peer(model, data, recipe, checkpoints)
+        train_peer(model, seen, recipe, checkpoints)
     else:
-        pretrain(model, data, preprocess, recipe, checkpoints)
+        pretrain(model, seen, preprocess, recipe, checkpoints)
     return Trained(model, preprocess, data, recipe, checkpoints, round(time.perf_counter() - started, 1))
 
 
