@@ -49,7 +49,7 @@ def _table(variants: dict[str, Any], stage: str, title: str, columns: dict[str, 
     shown = {figure: words for figure, words in columns.items() if any(figure in row[stage] for row in rows.values())}
     if not rows:
         return
-    yield from ("", f"## {title}" if columns is FIGURES else "", "")
+    yield from ("", f"## {title}", "") if columns is FIGURES else ("",)
     yield f"| variant | seeds | steps | s a step | {' | '.join(shown.values())} |"
     yield "|---" * (4 + len(shown)) + "|"
     for name, row in rows.items():
@@ -79,11 +79,15 @@ def _curve(runs: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
 
 
 def _reranking(runs: dict[str, list[dict[str, Any]]]) -> Iterator[str]:
-    found = [(name, row["seed"], row["reranking"]) for name, rows in runs.items() for row in rows if "reranking" in row]
+    found = [(name, row["seed"], point) for name, rows in runs.items() for row in rows for point in row.get("reranking", [])]
     if found:
-        yield from ("", "## Re-ranking by matching, image -> text", "")
-        yield "| variant | seed | pages | k | R@1 | R@1 re-ranked | ms a query |"
+        yield from ("", "## Re-ranking by matching: R@1 before and after; all pages re-ranked is matching alone", "")
+        yield "| variant | seed | pages | re-ranked | image -> text | text -> image | ms a query |"
         yield "|---|---|---|---|---|---|---|"
-    for name, seed, row in found:
-        before, after = (f"{100 * row[key]:.1f}" for key in ("recall@1", "recall@1_reranked"))
-        yield f"| {name} | {seed} | {row['pages']} | {row['k']} | {before} | {after} | {row['ms_a_query']:.1f} |"
+    for name, seed, point in found:
+        ways = [_before_after(point, f"{way}_recall@1") for way in ("image_to_text", "text_to_image")]
+        yield f"| {name} | {seed} | {point['pages']} | {point['k']} | {' | '.join(ways)} | {point['ms_a_query']:.1f} |"
+
+
+def _before_after(point: dict[str, float], figure: str) -> str:
+    return f"{100 * point[figure]:.1f}, {100 * point[f'{figure}_reranked']:.1f}" if figure in point else "-"
