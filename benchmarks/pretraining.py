@@ -21,15 +21,16 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
+import claims
 import torch
 from filelock import FileLock
+from intervals import interval
 from machine import described
 from rich.console import Console
 from rich.markdown import Markdown
-from scipy.stats import t as student
 from sklearn.linear_model import RidgeClassifier
 from tables import FIGURES, page
 from torch import Tensor
@@ -111,6 +112,7 @@ VARIANTS = (
     Variant("scale damaged", "scale", damaged="all"),
     Variant("scale damaged, complete only", "scale", damaged="complete"),
     Variant("interbert", "interbert"),
+    Variant("interbert itm", "interbert", ("itm",)),
 )
 DAMAGED = 0.2  # of the modalities of the training products
 
@@ -292,7 +294,8 @@ def trained(variant: Variant, seed: int, home: Path, steps: int | None, anew: bo
 def measured(variant: Variant, seed: int, home: Path, steps: int | None) -> dict[str, Any]:
     """One variant trained anew with one seed, its cost and its figures."""
     run = trained(variant, seed, home, steps, anew=True)
-    row: dict[str, Any] = {**described(), "seed": seed, "steps": run.recipe.steps, "seconds": run.seconds}
+    row: dict[str, Any] = {**described(), "seed": seed, "steps": run.recipe.steps}
+    row |= {"seconds": run.seconds, "threads": torch.get_num_threads()}
     row["pretrained"] = pretrained_figures(run.model, run.data)
     if variant.architecture == "eclip":
         row["pretrained"] |= pointing(run.model, run.preprocess, home / "snapshot")
@@ -329,13 +332,9 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     found["seconds_a_step"] = round(mean(row["seconds"] / row["steps"] for row in rows), 3)
     for stage in ("pretrained", "finetuned"):
         if all(stage in row for row in rows):
-            found[stage] = {name: _interval([row[stage][name] for row in rows]) for name in rows[0][stage]}
+            intervals = {name: interval([row[stage][name] for row in rows]) for name in rows[0][stage]}
+            found[stage] = {name: {"mean": middle, "half_width": half} for name, (middle, half) in intervals.items()}
     return found
-
-
-def _interval(values: list[float]) -> dict[str, float | None]:
-    half = float(student.ppf(0.975, len(values) - 1)) * stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
-    return {"mean": mean(values), "half_width": half}
 
 
 def report_of(name: str, known: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
@@ -384,6 +383,7 @@ def keep(out: Path, name: str, variant: str, row: dict[str, Any]) -> None:
         report = report_of(name, runs)
         write_json(out, report)
         write_bytes(PAGES / f"{name}.md", page(report).encode())
+        claims.main()
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def _page(report: dict[str, Any]) -> Iterator[str]:
     yield f"# {report['benchmark']}"
     yield ""
     yield f"Made by `benchmarks/pretraining.py` from [its result file](../../benchmarks/results/{report['benchmark']}.json). Test figures"
-    yield "in %, mean ± half of the 95 % interval over the seeds; the cost is of one training thread or more, as the runs say."
+    yield "in %, mean ± half of the 95 % interval over the seeds; the cost is of one training thread where a run does not say otherwise."
     variants, runs = ({name: report[part][name] for name in report["order"]} for part in ("variants", "runs"))
     for stage, title in STAGES.items():
         for columns in (FIGURES, OTHERS):

@@ -56,3 +56,19 @@ REPORTS = sorted((HOUSE / "benchmarks" / "results").glob("pretraining-*.json"))
 def test_the_pages_of_the_benchmark_are_made_of_its_results(path: Path) -> None:
     tables = runpy.run_path(str(HOUSE / "benchmarks" / "tables.py"))
     assert (HOUSE / "docs" / "models" / f"{path.stem}.md").read_text() == tables["page"](json.loads(path.read_text()))
+
+
+def test_the_claims_of_the_papers_are_judged_by_the_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(HOUSE / "benchmarks")
+    claims = runpy.run_path(str(HOUSE / "benchmarks" / "claims.py"))
+    assert (HOUSE / "docs" / "models" / "claims.md").read_text() == claims["page"](claims["known_results"]())
+
+
+def test_a_claim_needs_seeds_that_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(HOUSE / "benchmarks")
+    verdict = runpy.run_path(str(HOUSE / "benchmarks" / "claims.py"))["verdict"]
+    assert verdict([], 0.0) == "not measured yet"
+    assert verdict([9.0], 0.0) == "one seed, no verdict yet"
+    assert verdict([2.0, 2.1, 1.9], 0.0) == "*reproduced*"
+    assert verdict([2.0, -1.0, 1.5], 0.0) == verdict([-2.0, -2.1, -1.9], 0.0) == "*not reproduced*"
+    assert verdict([-0.2, -0.1, -0.3], -1.0) == "*reproduced*"
