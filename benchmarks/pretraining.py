@@ -45,7 +45,7 @@ from goodsight.memory import keep_freed_memory
 from goodsight.settings import settings
 from models.architectures import build
 from models.bundle import PRETRAINED, Bundle
-from models.config import MODALITIES, ModelConfig, Recipe, model_config
+from models.config import MODALITIES, ModelConfig, model_config
 from models.dataset import Batch, ProductData, answers
 from models.evaluate import image_text_scores, in_batches, product_embeddings
 from models.features import FeatureCache, load_product_data
@@ -54,7 +54,7 @@ from models.grounding import by_chance, composites, grounding_map, points_at, si
 from models.metrics import categorization, means, retrieval, same_category
 from models.preprocess import Preprocess, preprocess_for
 from models.pretraining import pretrain
-from models.recipes import finetuning, pretraining
+from models.recipes import Recipe, finetuning, pretraining
 from models.rerank import reranked
 from models.sampling import epoch_rows
 from models.towers import tokenizer_of
@@ -293,8 +293,9 @@ def trained(variant: Variant, seed: int, home: Path, steps: int | None, anew: bo
 
 def measured(variant: Variant, seed: int, home: Path, steps: int | None) -> dict[str, Any]:
     """One variant trained anew with one seed, its cost and its figures."""
+    made = described()  # of the code that trains, whatever is committed meanwhile
     run = trained(variant, seed, home, steps, anew=True)
-    row: dict[str, Any] = {**described(), "seed": seed, "steps": run.recipe.steps}
+    row: dict[str, Any] = {**made, "seed": seed, "steps": run.recipe.steps}
     row |= {"seconds": run.seconds, "threads": torch.get_num_threads()}
     row["pretrained"] = pretrained_figures(run.model, run.data)
     if variant.architecture == "eclip":
@@ -328,7 +329,8 @@ def finetuned_figures(run: Trained, seed: int) -> dict[str, float]:
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Means over the seeds and half the width of their 95 % interval (Student), null for a single seed."""
-    found: dict[str, Any] = {"seeds": len(rows), "steps": rows[0]["steps"]}
+    commits = sorted({row["commit"] for row in rows})
+    found: dict[str, Any] = {"seeds": len(rows), "commits": commits, "steps": rows[0]["steps"]}
     found["seconds_a_step"] = round(mean(row["seconds"] / row["steps"] for row in rows), 3)
     for stage in ("pretrained", "finetuned"):
         if all(stage in row for row in rows):

@@ -25,10 +25,11 @@ from torch import Tensor
 from goodsight.memory import keep_freed_memory
 from goodsight.settings import settings
 from models.architectures import build
-from models.config import Recipe, model_config
+from models.config import model_config
 from models.dataset import Batch, Images, Pairs, ProductData, Texts
 from models.preprocess import preprocess_for
 from models.pretraining.commercemm import FAMILIES, updates
+from models.recipes import Recipe
 from models.towers import EfficientNetTower, tokenizer_of
 from models.training import precision
 

@@ -50,11 +50,12 @@ def _table(variants: dict[str, Any], stage: str, title: str, columns: dict[str, 
     if not rows:
         return
     yield from ("", f"## {title}", "") if columns is FIGURES else ("",)
-    yield f"| variant | seeds | steps | s a step | {' | '.join(shown.values())} |"
-    yield "|---" * (4 + len(shown)) + "|"
+    yield f"| variant | seeds | commit | steps | s a step | {' | '.join(shown.values())} |"
+    yield "|---" * (5 + len(shown)) + "|"
     for name, row in rows.items():
         cells = [percent(row[stage].get(figure)) for figure in shown]
-        yield f"| {name} | {row['seeds']} | {row['steps']} | {row['seconds_a_step']:.2f} | {' | '.join(cells)} |"
+        made = f"{row['seeds']} | {', '.join(row['commits'])} | {row['steps']}"
+        yield f"| {name} | {made} | {row['seconds_a_step']:.2f} | {' | '.join(cells)} |"
 
 
 def percent(value: dict[str, Any] | None) -> str:

@@ -1,4 +1,4 @@
-"""Architectures, sizes and recipes: two dials (`architecture`, `size`) set every width, length and step count."""
+"""Architectures and sizes: two dials (`architecture`, `size`) set every width and length (and every step count, see `models.recipes`)."""
 
 from __future__ import annotations
 
@@ -42,21 +42,6 @@ class ModelConfig:
     variant: str = ""  # a named reading of the paper, see the architecture
     dropout: float = 0.1
     trained_towers: bool = False  # `base`: the towers learn too, so nothing is cached
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How long and how fast one training runs. `fused` rows of each batch go through the joint encoder."""
-
-    steps: int
-    batch: int
-    fused: int
-    learning_rate: float
-    weight_decay: float = 0.01
-    warmup: float = 0.1  # share of the steps
-    seed: int = 17
-    checkpoint_every: int = 50  # steps
-    objectives: tuple[str, ...] = ()  # families of the architecture to train; empty: all of them
 
 
 _TINY = ModelConfig("", "tiny", "tiny", "tiny", 32, 2, 16, 32, 2, 2, table_length=16, frames=3, audio_tokens=8, mels=8, queries=4)
@@ -122,5 +107,5 @@ def config_of(fields: dict[str, Any]) -> ModelConfig:
     return ModelConfig(**{**fields, "modalities": tuple(fields["modalities"])})
 
 
-def as_dict(config: ModelConfig | Recipe) -> dict[str, Any]:
+def as_dict(config: ModelConfig) -> dict[str, Any]:
     return asdict(config)

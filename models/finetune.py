@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -17,7 +18,7 @@ from goodsight.progress import note
 from models.architectures import build
 from models.architectures.base import Architecture, DualEncoder, Embeddings, presence
 from models.bundle import Bundle
-from models.config import TASKS, Recipe, as_dict
+from models.config import TASKS
 from models.dataset import MASKS, Batch, ProductData, answers
 from models.evaluate import image_text_scores
 from models.metrics import retrieval
@@ -25,6 +26,7 @@ from models.objectives.contrast import same, supervised_contrast, symmetric_info
 from models.objectives.hierarchy import level_cross_entropy, memberships
 from models.preprocess import Preprocess
 from models.pretraining.batches import Losses, cross_pair_update
+from models.recipes import Recipe
 from models.sampling import PairSampler, epoch_rows, generator
 from models.training import History, train, trainable_state
 from models.zero_shot import named
@@ -54,7 +56,7 @@ def finetune_task(
         start_from_names(model, parent.preprocess, labels)
     train_task = partial(categorize, labels=labels) if task == "categorize" else retrieve
     history = train_task(model, data, recipe=recipe, checkpoints=checkpoints)
-    provenance = {**parent.provenance, "parent": parent.digest, "recipe": as_dict(recipe)}
+    provenance = {**parent.provenance, "parent": parent.digest, "recipe": asdict(recipe)}
     return Bundle(model.eval(), parent.preprocess, task, labels, provenance), history
 
 

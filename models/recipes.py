@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
-from models.config import Recipe
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How long and how fast one training runs. `fused` rows of each batch go through the joint encoder."""
+
+    steps: int
+    batch: int
+    fused: int
+    learning_rate: float
+    weight_decay: float = 0.01
+    warmup: float = 0.1  # share of the steps
+    gradient_norm: float = 1.0  # of an update, at most
+    seed: int = 17
+    checkpoint_every: int = 50  # steps
+    objectives: tuple[str, ...] = ()  # families of the architecture to train; empty: all of them
+
 
 _TINY = Recipe(steps=40, batch=32, fused=8, learning_rate=1e-3, checkpoint_every=4)
 _FUSED = {"commercemm": 32, "eclip": 128, "scale": 64, "interbert": 48}  # rows a step through the joint encoder
@@ -21,7 +38,8 @@ def pretraining(architecture: str, size: str, products: int, seed: int) -> Recip
     steps, fused = _between(80, 8 * products // 256, 150), _FUSED[architecture]
     rate = 3e-4 if architecture in _DEEP else 1e-3
     batch = 256 if architecture in _DEEP else 512
-    return Recipe(steps=steps, batch=batch, fused=fused, learning_rate=rate, seed=seed, checkpoint_every=20)
+    norm = 10.0 if architecture == "commercemm" else 1.0  # a lower one would weigh its two updates against each other
+    return Recipe(steps=steps, batch=batch, fused=fused, learning_rate=rate, gradient_norm=norm, seed=seed, checkpoint_every=20)
 
 
 def finetuning(architecture: str, task: str, size: str, products: int, seed: int) -> Recipe:

@@ -14,13 +14,12 @@ from torch import Tensor, nn
 
 from goodsight.files import read_json, whole_folder, write_bytes, write_json
 from goodsight.progress import note, track
-from models.config import Recipe
+from models.recipes import Recipe
 from models.sampling import generator
 from models.towers import native_bf16
 
 Updates = Callable[[int], Iterable[dict[str, Tensor]]]
 History = list[dict[str, float]]
-GRADIENT_NORM = 1.0
 PRETRAINED_SHARE = 0.1  # of the learning rate (papers.md 4.3)
 
 
@@ -106,17 +105,22 @@ def train(model: nn.Module, updates: Updates, recipe: Recipe, checkpoints: Path,
         torch.manual_seed(generator(recipe.seed, step).initial_seed())
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * learning_rate_share(step, recipe) * group["share"]
-        history.append(_step(fabric, model, optimizer, updates, step))
+        history.append(_step(fabric, model, optimizer, updates(step), recipe.gradient_norm, step))
         if (step + 1) % recipe.checkpoint_every == 0 or step + 1 == recipe.steps:
             save_checkpoint(checkpoints, model, optimizer, step + 1, history)
     return history
 
 
 def _step(
-    fabric: Fabric, model: nn.Module, optimizer: torch.optim.Optimizer, updates: Updates, step: int
+    fabric: Fabric,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    updates: Iterable[dict[str, Tensor]],
+    gradient_norm: float,
+    step: int,
 ) -> dict[str, float]:
     row: dict[str, float] = {"step": float(step)}
-    pending = iter(updates(step))
+    pending = iter(updates)
     while True:
         optimizer.zero_grad(set_to_none=True)
         with fabric.autocast():
@@ -127,7 +131,7 @@ def _step(
             continue
         total = torch.stack([value.float() for value in losses.values()]).sum()
         fabric.backward(total)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_NORM)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), gradient_norm)
         optimizer.step()
         row |= {name: round(float(value.detach()), 5) for name, value in losses.items()}
     row["loss"] = round(sum(value for name, value in row.items() if name != "step"), 5)

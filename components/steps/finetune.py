@@ -1,5 +1,6 @@
 """Step 5, once a task: fine-tunes the pretrained bundle for `categorize` or `retrieve`."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 
@@ -11,7 +12,6 @@ def finetune(task: str, pretrained: Path, snapshot: Path, table: Path, seed: int
     from goodsight.digests import code_digest
     from goodsight.settings import settings
     from models.bundle import Bundle
-    from models.config import as_dict
     from models.features import FeatureCache, load_product_data
     from models.finetune import finetune_task
     from models.recipes import finetuning
@@ -22,7 +22,7 @@ def finetune(task: str, pretrained: Path, snapshot: Path, table: Path, seed: int
     parent = Bundle.load(pretrained)
     data = load_product_data(snapshot, table, FeatureCache(feature_cache(), parent.model, parent.preprocess))
     recipe = finetuning(parent.config.architecture, task, parent.config.size, len(data.rows("train", "catalogue")), seed)
-    place = checkpoints(task, parent.digest, as_dict(recipe), code_digest("models.finetune"))
+    place = checkpoints(task, parent.digest, asdict(recipe), code_digest("models.finetune"))
     tuned, history = finetune_task(task, parent, data, recipe, place)
     write_history(curve, history)
     tuned.provenance["code"] = code_digest("components.steps.finetune")

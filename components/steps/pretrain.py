@@ -1,5 +1,6 @@
 """Step 4: pretrains the architecture on the training split; a killed one goes on from its checkpoint."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 
@@ -29,8 +30,8 @@ def pretrain(snapshot: Path, table: Path, architecture: str, size: str, seed: in
     data = load_product_data(snapshot, table, FeatureCache(feature_cache(), model, preprocess))
     recipe = pretraining(architecture, size, len(data.rows("train", "catalogue")), seed)
     digest = Snapshot.open(snapshot).digest
-    place = checkpoints("pretrain", digest, as_dict(config), as_dict(recipe), code_digest("models.pretraining"))
+    place = checkpoints("pretrain", digest, as_dict(config), asdict(recipe), code_digest("models.pretraining"))
     history = models.pretraining.pretrain(model, data, preprocess, recipe, place)
     write_history(curve, history)
-    provenance = {"snapshot": digest, "recipe": as_dict(recipe), "code": code_digest("components.steps.pretrain")}
+    provenance = {"snapshot": digest, "recipe": asdict(recipe), "code": code_digest("components.steps.pretrain")}
     return Bundle(model, preprocess, PRETRAINED, provenance=provenance).save(bundle)

@@ -2,6 +2,10 @@
 
 The first query is the product's: the title says which one, by way of the attention alone. The others take the rest of the
 picture. The paper's equations were not at hand: queries, prompt and losses are the reconstruction of papers.md 2.2 to 2.5.
+
+A choice of ours for small data: the decoder reads the cells in the space of v, an instance is the mean of the cells that its
+query took plus what the decoder adds, and queries and keys start as the identity. So the product's map starts as the
+similarity of each cell with the title, and its instance as the picture's embedding of where that map is high.
 Legend: B batch, G image tokens, T text tokens, Q queries, D width, H heads.
 """
 
@@ -18,13 +22,17 @@ from models.architectures.layers import attended, masked_mean, projection, split
 from models.config import ModelConfig
 from models.dataset import Batch
 
+QUIET = 0.1  # of a query beside its prompt, at the start
+
 
 @dataclass
 class Instances:
-    """What the decoder saw: `product` `(B, D)` and `others` `(B, Q - 1, D)`, L2-normalised, and the product's `map` `(B, G)`, sum 1."""
+    """What the decoder saw: the `product`'s instance `(B, D)`; `taken` `(B, Q, D)`, the mean of the cells that each query took,
+    the product's first, all L2-normalised; and the product's `map` `(B, G)`, sum 1.
+    """
 
     product: Tensor
-    others: Tensor
+    taken: Tensor
     map: Tensor
 
 
@@ -43,6 +51,10 @@ class InstanceLayer(nn.Module):
         self.query, self.key_value = nn.Linear(width, width), nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, width)
         self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        nn.init.constant_(self.norm_cross.weight, QUIET)
+        with torch.no_grad():
+            for weight in (self.query.weight, self.key_value.weight[:width]):
+                weight.copy_(torch.eye(width))
 
     def forward(self, queries: Tensor, prompt: Tensor, tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """queries `(B, Q, D)`, prompt `(B, D)`, tokens `(B, G, D)`, mask `(B, G)` -> queries and attention `(B, Q, G)`."""
@@ -70,7 +82,6 @@ class ECLIP(DualEncoder):
         self.image_norm = nn.LayerNorm(channels)
         self.image_project = projection(channels, width, config.dropout)
         self.text_project = projection(self.towers.text.width, width, config.dropout)
-        self.image_token = nn.Linear(channels, width)
         self.image_position = nn.Parameter(0.02 * torch.randn(config.image_grid**2, width))
         self.token_norm = nn.LayerNorm(width)
         self.queries = nn.Parameter(0.02 * torch.randn(config.queries, width))
@@ -79,8 +90,14 @@ class ECLIP(DualEncoder):
         self.layers = nn.ModuleList(InstanceLayer(width, config.heads) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width)
         self.instance_project = nn.Linear(width, width)
-        for value in self.text_project[3].parameters():
+        self._start_from_similarity()
+
+    def _start_from_similarity(self) -> None:
+        for value in (*self.text_project[3].parameters(), self.prompt.bias, self.instance_project.bias):
             nn.init.zeros_(value)
+        nn.init.normal_(self.instance_project.weight, std=0.02 / self.config.width**0.5)
+        with torch.no_grad():  # t is of length 1, a normed cell of the root of the width
+            self.prompt.weight.copy_(torch.eye(self.config.width) * self.config.width**0.5)
 
     def image_embedding(self, tokens: Batch) -> Tensor:
         """v: `(B, D)` of the whole picture."""
@@ -98,14 +115,16 @@ class ECLIP(DualEncoder):
         """The product that `text` `(B, D)` (t, zero for none) names in each picture, and the rest of the picture."""
         images = tokens["image_tokens"]
         views = images.shape[1] // self.config.image_grid**2
-        keys = self.token_norm(self.image_token(self.image_norm(images)) + self.image_position.repeat(views, 1))
+        cells = F.normalize(self.image_project(self.image_norm(images)), dim=-1)
+        keys = self.token_norm(cells) + self.image_position.repeat(views, 1)
         mask = attended(tokens["image_tokens_mask"])
         prompt = torch.where(presence(tokens, "text")[:, None], self.prompt(text), self.no_title)
         queries = self.queries.expand(len(images), -1, -1)
         for layer in self.layers:
             queries, weights = layer(queries, prompt, keys, mask)
-        found = F.normalize(self.instance_project(self.norm(queries)), dim=-1)
-        return Instances(found[:, 0], found[:, 1:], weights[:, 0])
+        taken = F.normalize(weights.to(cells.dtype) @ cells, dim=-1)
+        product = F.normalize(taken[:, 0] + self.instance_project(self.norm(queries[:, 0])), dim=-1)
+        return Instances(product, taken, weights[:, 0])
 
     def ground(self, batch: Batch) -> Tensor:
         """`(B, G)`, sum 1: where in the picture the titled product is, row by row of the image grid."""

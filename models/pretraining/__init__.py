@@ -7,10 +7,11 @@ from typing import Any
 
 from goodsight.errors import InputError
 from models.architectures.base import Architecture
-from models.config import Recipe, check_trainable
+from models.config import check_trainable
 from models.dataset import ProductData
 from models.preprocess import Preprocess
 from models.pretraining import commercemm, eclip, interbert, scale
+from models.recipes import Recipe
 from models.training import History, train
 
 OBJECTIVES: dict[str, Any] = {"commercemm": commercemm, "eclip": eclip, "scale": scale, "interbert": interbert}

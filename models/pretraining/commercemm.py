@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from models.architectures.commercemm import CommerceMM
-from models.config import Recipe
 from models.dataset import Batch, ProductData
 from models.objectives.contrast import same, sample_hard_negatives, symmetric_info_nce
 from models.objectives.masking import mask_positions
 from models.objectives.reconstruction import feature_regression, masked_cross_entropy, posterior_divergence
 from models.preprocess import Preprocess
 from models.pretraining.batches import Losses, concatenate, cross_pair_update, exchange, first_rows, mask_text
+from models.recipes import Recipe
 from models.sampling import PairSampler, epoch_rows, generator
 from models.training import Updates
 

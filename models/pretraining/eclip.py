@@ -1,31 +1,34 @@
 """ECLIP's three objectives on two pictures a product (papers.md 2.3): itc + inter + intra, weights 1.
 
-The second picture is another view of the product where the catalogue has one, else the same picture cropped.
+The second picture is another view of the product where the catalogue has one, else the same picture in a mosaic with three other
+products': with pages that show one product each, nothing else would ask the decoder to tell products apart.
 The decoder runs once, on one concatenated batch: picture a, picture b, and the right title over a wrong picture.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from models.architectures.eclip import ECLIP
-from models.config import Recipe
 from models.dataset import Batch, ProductData
 from models.objectives.contrast import info_nce, intra_product, same, sample_hard_negatives, symmetric_info_nce
 from models.preprocess import Preprocess
 from models.pretraining.batches import Losses, concatenate, exchange, first_rows
+from models.recipes import Recipe
 from models.sampling import PairSampler, epoch_rows, generator
 from models.training import Updates
 
 FAMILIES = ("itc", "inter", "intra")
-KEPT = 0.6  # least share of a side that a crop keeps
+ALIGNING = 0.5  # share of the steps, the first, with contrast alone: what the decoder starts from must mean something
 
 
 class SecondPictures:
-    """Another picture of a product: a further view, a frame of its video, a shopper's photo; else a crop of its own."""
+    """Another picture of a product: a further view, a frame of its video, a shopper's photo; else a quarter of a mosaic."""
 
     def __init__(self, data: ProductData) -> None:
         self.data = data
@@ -35,8 +38,8 @@ class SecondPictures:
                 self.views.setdefault(product, []).append(view)
 
     def of(self, page: Batch, rows: Tensor, grid: int, rng: torch.Generator) -> Batch:
-        """`page` of products `rows` with image tokens `(B, G, C)` of their second pictures."""
-        tokens, mask = page["image_tokens"].clone(), page["image_tokens_mask"] & crops(len(rows), grid, rng)
+        """`page` of products `rows`, which all have an image, with image tokens `(B, G, C)` of their second pictures."""
+        tokens, mask = mosaic(page["image_tokens"], grid, rng), page["image_tokens_mask"].clone()
         for place, row in enumerate(rows.tolist()):
             if row in self.views:
                 choice = self.views[row][int(torch.randint(len(self.views[row]), (), generator=rng))]
@@ -45,14 +48,18 @@ class SecondPictures:
         return {**page, "image_tokens": tokens, "image_tokens_mask": mask}
 
 
-def crops(count: int, grid: int, rng: torch.Generator) -> Tensor:
-    """`(count, grid * grid)` bool: a rectangle a row, each side at least `KEPT` of the grid."""
-    least = max(1, round(KEPT * grid))
-    size = torch.randint(least, grid + 1, (count, 2), generator=rng)
-    start = (torch.rand(count, 2, generator=rng) * (grid - size + 1)).long()
-    line = torch.arange(grid)
-    inside = (line >= start[..., None]) & (line < (start + size)[..., None])  # (count, 2, grid)
-    return (inside[:, 0, :, None] & inside[:, 1, None, :]).flatten(1)
+def mosaic(tokens: Tensor, grid: int, rng: torch.Generator) -> Tensor:
+    """`(B, G, C)`: each picture made smaller, in a quarter drawn at random, beside those of the next three rows."""
+    B, half = len(tokens), grid // 2
+    plane = tokens.transpose(1, 2).unflatten(2, (grid, grid))
+    place = torch.randint(4, (B,), generator=rng)
+    quarters = []
+    for quarter in range(4):
+        shape = (half if quarter < 2 else grid - half, half if quarter % 2 == 0 else grid - half)
+        shown = (torch.arange(B) + (quarter - place) % 4) % B
+        quarters.append(F.adaptive_avg_pool2d(plane, shape)[shown])
+    rows = [torch.cat(quarters[:2], dim=3), torch.cat(quarters[2:], dim=3)]
+    return torch.cat(rows, dim=2).flatten(2).transpose(1, 2)
 
 
 def instance_update(
@@ -73,19 +80,24 @@ def instance_update(
     seen = model.instances(concatenate([page, other, wrong]), title.repeat(3, 1))
     product, again, astray = seen.product.chunk(3)
     if "inter" in wanted:
-        never = torch.zeros_like(own)
-        losses["inter"] = info_nce(product, torch.cat([title, again, astray]), torch.cat([own, own, never], dim=1), model.scale)
+        positives = torch.cat([own, own, torch.zeros_like(own)], dim=1)
+        anchors = ((product, again), (again, product))  # a mosaic as the anchor: the titles of its other three are negatives
+        terms = [info_nce(anchor, torch.cat([title, key, astray]), positives, model.scale) for anchor, key in anchors]
+        losses["inter"] = torch.stack(terms).mean()
     if "intra" in wanted:
-        losses["intra"] = intra_product(product, seen.others[: len(product)], title.detach(), model.scale)
+        whole = seen.taken[: 2 * len(product)]  # of what each query took: a decoder that may add to it learns a sign, not a place
+        losses["intra"] = intra_product(whole[:, 0], whole[:, 1:], title.detach().repeat(2, 1), model.scale)
     return losses
 
 
 def updates(model: ECLIP, data: ProductData, pages: Tensor, preprocess: Preprocess, recipe: Recipe) -> Updates:
-    """One update a step over the training products `pages`."""
+    """One update a step over the training products `pages`: contrast alone first, then all."""
     second = SecondPictures(data)
+    aligning = replace(recipe, objectives=("itc",))
 
     def step_updates(step: int) -> Iterator[Losses]:
         drawn = pages[epoch_rows(len(pages), min(recipe.batch, len(pages)), step, recipe.seed)]
-        yield instance_update(model, data, drawn, second, recipe, generator(recipe.seed, step))
+        now = aligning if step < ALIGNING * recipe.steps else recipe
+        yield instance_update(model, data, drawn, second, now, generator(recipe.seed, step))
 
     return step_updates

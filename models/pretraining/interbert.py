@@ -10,13 +10,13 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from torch import Tensor
 
 from models.architectures.interbert import InterBERT
-from models.config import Recipe
 from models.dataset import ProductData
 from models.objectives.masking import IGNORED, mask_one_span, mask_segments
 from models.objectives.reconstruction import masked_cross_entropy, posterior_divergence
 from models.objectives.regions import mask_regions
 from models.preprocess import Preprocess
 from models.pretraining.batches import Losses, special_tokens
+from models.recipes import Recipe
 from models.sampling import epoch_rows, generator
 from models.training import Updates
 

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from models.architectures.scale import GLOBAL, SCALE
-from models.config import Recipe
 from models.dataset import MASKS, Batch, ProductData
 from models.objectives.masking import IGNORED, mask_pairs, mask_positions, mask_words
 from models.objectives.simcl import SIMCL_MODES, modality_scores, simcl, weighted_cross_entropy, weighted_regression
 from models.preprocess import Preprocess
 from models.pretraining.batches import Losses, reread, special_tokens
+from models.recipes import Recipe
 from models.sampling import epoch_rows, generator
 from models.training import Updates
 

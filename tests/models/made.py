@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from models.architectures import build
-from models.config import ModelConfig, Recipe, model_config
+from models.config import ModelConfig, model_config
 from models.dataset import MASKS, Batch, Frames, Images, Pairs, ProductData, Texts
 from models.preprocess import Preprocess, preprocess_for
+from models.recipes import Recipe
 from models.towers import tokenizer_of
 
 PRODUCTS = 24

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 import models.pretraining.commercemm
 from goodsight.errors import InputError
 from models.bundle import PRETRAINED, Bundle
-from models.config import Recipe
 from models.dataset import ProductData
 from models.finetune import finetune_task
 from models.pretraining import pretrain
+from models.recipes import Recipe
 from models.training import History, learning_rate_share, read_history, train, trainable_state, write_history
 from tests.models.made import SHORT, preprocess, shop, tiny_model
 

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from models.architectures import build
 from models.architectures.base import presence
-from models.config import ARCHITECTURES, MODALITIES, Recipe, as_dict, config_of, model_config
+from models.config import ARCHITECTURES, MODALITIES, as_dict, config_of, model_config
 from models.dataset import MASKS, ProductData
 from models.pretraining import OBJECTIVES, pretrain
 from models.pretraining.batches import omni_update
+from models.recipes import Recipe
 from models.sampling import PairSampler
 from tests.models.made import PRODUCTS, SHORT, close, preprocess, shop, tiny_model, without
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from models.config import Recipe
 from models.pretraining.commercemm import updates
+from models.recipes import Recipe
 from tests.models.made import close, preprocess, shop, tiny_model
 
 RECIPE = Recipe(steps=12, batch=8, fused=4, learning_rate=1e-3)

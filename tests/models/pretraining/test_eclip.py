@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.pretraining.eclip import KEPT, SecondPictures, crops
+from models.pretraining.eclip import SecondPictures, mosaic
 from models.sampling import generator
 from tests.models.made import close, shop, tiny_model
 
@@ -36,6 +36,18 @@ def test_the_title_chooses_where_to_look() -> None:
 
 
 @torch.inference_mode()
+def test_a_fresh_decoder_looks_where_the_cells_are_like_the_title() -> None:
+    model, data = tiny_model(architecture="eclip"), shop(architecture="eclip")
+    model.image_position.zero_()
+    page = data.products(torch.arange(6))
+    titles = model.text_embedding(page)
+    like = torch.einsum("bgd,bd->bg", model.image_project(model.image_norm(page["image_tokens"])), titles)
+    seen = model.instances(page, titles).map
+    for row in range(6):
+        assert torch.corrcoef(torch.stack([like[row], seen[row]]))[0, 1] > 0.5, row
+
+
+@torch.inference_mode()
 def test_hidden_cells_are_never_looked_at() -> None:
     model, data = tiny_model(architecture="eclip"), shop(architecture="eclip")
     page = data.products(torch.tensor([0, 2]))
@@ -47,24 +59,31 @@ def test_hidden_cells_are_never_looked_at() -> None:
 
 @given(seed=st.integers(0, 10_000), grid=st.integers(2, 7))
 @settings(max_examples=40, deadline=None)
-def test_a_crop_is_a_rectangle_of_enough_of_the_picture(seed: int, grid: int) -> None:
-    for plane in crops(5, grid, generator(seed)).view(5, grid, grid):
-        high, wide = plane.any(dim=1), plane.any(dim=0)
-        assert torch.equal(plane, high[:, None] & wide[None, :])
-        for line in (high, wide):
-            assert int(line.sum()) >= max(1, round(KEPT * grid))
-            assert int((line.int().diff() != 0).sum()) <= 2  # one run
+def test_a_mosaic_shows_the_product_in_one_quarter_and_the_next_three_in_the_others(seed: int, grid: int) -> None:
+    pictures = torch.arange(6.0)[:, None, None].expand(6, grid**2, 3)  # the cells of a picture tell its number
+    made = mosaic(pictures, grid, generator(seed))[..., 0].unflatten(1, (grid, grid))
+    for row, plane in enumerate(made):
+        quarters = [part for band in plane.tensor_split([grid // 2], dim=0) for part in band.tensor_split([grid // 2], dim=1)]
+        assert sorted(int(number) for part in quarters for number in part.unique()) == sorted((row + step) % 6 for step in range(4))
 
 
-def test_a_second_picture_is_a_view_of_the_same_product_or_a_crop() -> None:
+def test_a_smaller_picture_is_the_whole_picture() -> None:
+    pictures = torch.rand(5, 16, 3, generator=generator(0))
+    quarters = mosaic(pictures, 4, generator(2)).unflatten(1, (2, 2, 2, 2)).transpose(2, 3).flatten(3, 4).mean(dim=3)
+    for row in range(5):
+        distances = (quarters[row] - pictures[row].mean(dim=0)).abs().amax(dim=-1)
+        assert distances.min() < 1e-5
+
+
+def test_a_second_picture_is_a_view_of_the_same_product_or_a_quarter_of_a_mosaic() -> None:
     data = shop(architecture="eclip")
     rows = data.whole_pages("train", "catalogue")
     views = dict(zip(data.view_pairs.product.tolist(), data.view_pairs.query.tolist(), strict=True))
     page = data.products(rows)
-    found = SecondPictures(data).of(page, rows, 4, generator(1))
+    found, made = SecondPictures(data).of(page, rows, 4, generator(1)), mosaic(page["image_tokens"], 4, generator(1))
     for place, row in enumerate(rows.tolist()):
         if data.view_split[views[row]] == "train":
             assert torch.equal(found["image_tokens"][place], data.views.tokens[views[row]].float())
         else:  # a view that is held out is never seen
-            assert torch.equal(found["image_tokens"][place], page["image_tokens"][place])
+            assert torch.equal(found["image_tokens"][place], made[place])
     assert torch.equal(found["text_tokens"], page["text_tokens"])

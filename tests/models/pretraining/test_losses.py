@@ -13,9 +13,10 @@ import torch
 import models.training
 from models.architectures import build
 from models.architectures.base import Architecture
-from models.config import ARCHITECTURES, Recipe, model_config
+from models.config import ARCHITECTURES, model_config
 from models.dataset import ProductData
 from models.pretraining import OBJECTIVES, pretrain
+from models.recipes import Recipe
 from tests.models.made import SHORT, preprocess, shop
 
 GOLDEN = Path(__file__).with_name("golden")
