@@ -80,9 +80,9 @@ def instance_update(
     seen = model.instances(concatenate([page, other, wrong]), title.repeat(3, 1))
     product, again, astray = seen.product.chunk(3)
     if "inter" in wanted:
-        positives = torch.cat([own, own, torch.zeros_like(own)], dim=1)
+        fits = torch.cat([own, own, torch.zeros_like(own)], dim=1)
         anchors = ((product, again), (again, product))  # a mosaic as the anchor: the titles of its other three are negatives
-        terms = [info_nce(anchor, torch.cat([title, key, astray]), positives, model.scale) for anchor, key in anchors]
+        terms = [info_nce(anchor, torch.cat([title, key, astray]), fits, model.scale) for anchor, key in anchors]
         losses["inter"] = torch.stack(terms).mean()
     if "intra" in wanted:
         whole = seen.taken[: 2 * len(product)]  # of what each query took: a decoder that may add to it learns a sign, not a place
