@@ -2,9 +2,9 @@
 
     python benchmarks/claims.py
 
-writes `docs/models/claims.md`. A claim is a comparison of two variants by one figure, named here before it was measured: the
-mean of some test figures. Its difference is taken seed by seed, with a 95 % interval (Student). *Reproduced* is said where the
-whole interval lies above zero, *not reproduced* otherwise; of a single seed nothing is said.
+writes `docs/models/claims.md`. A claim is a comparison of two variants by one figure, the mean of some test figures, chosen when
+there was one seed of some variants and none of others. Its difference is taken seed by seed, with a 95 % interval (Student).
+*Reproduced* is said where the whole interval lies above zero, *not reproduced* otherwise; of a single seed nothing is said.
 """
 
 from __future__ import annotations
@@ -104,7 +104,8 @@ def verdict(values: Sequence[float], least: float) -> str:
     if len(values) < 2:
         return "one seed, no verdict yet" if values else "not measured yet"
     middle, half = interval(values)
-    return "*reproduced*" if middle - (half or 0.0) > least else "*not reproduced*"
+    assert half is not None
+    return "*reproduced*" if middle - half > least else "*not reproduced*"
 
 
 def told(values: Sequence[float], unit: str) -> str:
@@ -125,7 +126,7 @@ def row_of(claim: Claim, runs: Runs) -> str:
 
 
 def page(results: dict[str, dict[str, Any]]) -> str:
-    """Markdown of all claims; `results` are the result files by name, of which some may be missing."""
+    """Markdown of all claims; `results` are the result files by name, of which those of `pretraining.py` may be missing."""
     return "\n".join(_page(results)) + "\n"
 
 

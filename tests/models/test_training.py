@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from math import cos, pi
 from pathlib import Path
 
@@ -65,6 +66,12 @@ def test_a_finished_training_is_not_run_again(
     run_pretraining(tmp_path)
     monkeypatch.setattr(models.pretraining.commercemm, "image_text_update", None)  # would fail if it were called
     assert_same(run_pretraining(tmp_path), uninterrupted)
+
+
+def test_a_gradient_is_no_longer_than_the_recipe_says(tmp_path: Path) -> None:
+    before = trainable_state(tiny_model(seed=4))
+    after, _ = run_pretraining(tmp_path, replace(SHORT, gradient_norm=0.0, weight_decay=0.0))
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 
 def test_a_half_written_checkpoint_is_ignored(uninterrupted: tuple[State, History], tmp_path: Path) -> None:
