@@ -97,7 +97,11 @@ def drop_modalities(batch: Batch, rng: torch.Generator) -> Batch:
 
 
 def categorize(model: Architecture, data: ProductData, labels: list[str], recipe: Recipe, checkpoints: Path) -> History:
-    """Cross-entropy over the leaf categories (papers.md 1.6), and with `levels` over every level above. Trains `model` in place."""
+    """Cross-entropy over the leaf categories (papers.md 1.6), and with `levels` over every level above; then the words are fitted.
+
+    Trains `model` in place.
+    """
+    assert model.class_words is not None
     rows = data.rows("train", "catalogue")
     number = {label: index for index, label in enumerate(labels)}
     target = torch.tensor([number[data.categories[row]] for row in rows.tolist()])
@@ -111,7 +115,9 @@ def categorize(model: Architecture, data: ProductData, labels: list[str], recipe
         above = {f"level {place + 1}": level_cross_entropy(logits, level, target[chosen]) for place, level in enumerate(levels)}
         yield losses | above
 
-    return train(model, updates, recipe, checkpoints, "fine-tuning categorize")
+    history = train(model, updates, recipe, checkpoints, "fine-tuning categorize")
+    model.class_words.fit(data.texts.ids[rows], data.texts.mask[rows], target)
+    return history
 
 
 def retrieve(model: Architecture, data: ProductData, recipe: Recipe, checkpoints: Path) -> History:

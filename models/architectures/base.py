@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from models.class_words import ClassWords
 from models.config import ModelConfig
 from models.dataset import MASKS, Batch
 from models.towers import Towers
@@ -54,6 +55,7 @@ class Architecture(nn.Module, ABC):
         self.config = config
         self.towers = Towers(config)
         self.class_head = nn.Linear(class_width, classes) if classes else None
+        self.class_words = ClassWords(classes) if classes else None
         self.log_scale = nn.Parameter(torch.tensor(1 / 0.07).log())
         self.register_buffer("term_weights", torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]]))
 
@@ -142,10 +144,11 @@ class Architecture(nn.Module, ABC):
         return F.normalize(torch.where((found.has_multimodal & alone)[:, None], page, one), dim=1)
 
     def classify(self, batch: Batch) -> Tensor:
-        """Logits `(B, K)`."""
-        if self.class_head is None:
+        """Logits `(B, K)`: of the class head, and what the words alone add."""
+        if self.class_head is None or self.class_words is None:
             raise ValueError("this model has no class head: fine-tune it for the task 'categorize'")
-        return self.class_head(self.class_features(self.encode(batch)))
+        tokens = self.encode(batch)
+        return self.class_head(self.class_features(tokens)) + self.class_words(tokens["text_ids"], tokens["text_mask"])
 
 
 class DualEncoder(Architecture):
