@@ -19,7 +19,7 @@ from torch import Tensor
 
 from goodsight.files import write_json
 from models.architectures.base import Architecture
-from models.baselines import most_frequent, tfidf_scores
+from models.baselines import categories_by_words, most_frequent, tfidf_scores
 from models.bundle import Bundle
 from models.dataset import MASKS, Batch, ProductData, answers
 from models.metrics import (
@@ -123,10 +123,17 @@ def _evaluate_categories(bundle: Bundle, data: ProductData, result: Evaluation) 
     correct = result.items["leaf_accuracy"][1]
     result.metrics["category_calibration_error"] = calibration_error(confidence.numpy(), correct)
     result.subsets = {name: {"leaf_accuracy": value} for name, value in _by_subset(bundle, data, rows, true).items()}
-    common = most_frequent([data.categories[row] for row in data.rows("train", "catalogue").tolist()], len(true))
-    figures = means(categorization(true, common)) | {"macro_f1": macro_f1(true, common)}
-    result.baselines |= {f"{name}_most_frequent": value for name, value in figures.items()}
+    result.baselines |= _category_baselines(data, rows, true)
     result.categories = list(zip(ids, true, guesses, strict=True))
+
+
+def _category_baselines(data: ProductData, rows: Tensor, true: list[str]) -> dict[str, float]:
+    train = data.rows("train", "catalogue").tolist()
+    known = [data.categories[row] for row in train]
+    documents = [[data.documents[row] for row in part] for part in (train, rows.tolist())]
+    guesses = {"most_frequent": most_frequent(known, len(true)), "tfidf": categories_by_words(documents[0], known, documents[1])}
+    found = {kind: means(categorization(true, each)) | {"macro_f1": macro_f1(true, each)} for kind, each in guesses.items()}
+    return {f"{name}_{kind}": value for kind, figures in found.items() for name, value in figures.items()}
 
 
 def _by_subset(bundle: Bundle, data: ProductData, rows: Tensor, true: list[str]) -> dict[str, float]:

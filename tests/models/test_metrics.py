@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ranx import Qrels, Run, evaluate
 
-from models.baselines import most_frequent, tfidf_scores
+from models.baselines import categories_by_words, most_frequent, tfidf_scores
 from models.metrics import (
     among_random,
     calibration_error,
@@ -85,6 +85,17 @@ def test_means_leaves_out_what_was_not_measured() -> None:
 
 def test_the_most_frequent_category_is_the_guess() -> None:
     assert most_frequent(["b", "a", "a"], 2) == ["a", "a"]
+
+
+def test_words_alone_name_the_category() -> None:
+    known = {"red sofa": "seat", "corner sofas": "seat", "desk lamp": "light", "lamps of brass": "light"}
+    assert categories_by_words(list(known), list(known.values()), ["a lamp", "sofa bed"]) == ["light", "seat"]
+
+
+@pytest.mark.parametrize("documents", [["", " ", ""], ["a sofa", "a lamp", "a bed"]], ids=["no words", "one category"])
+def test_without_anything_to_learn_from_the_most_frequent_category_is_the_guess(documents: list[str]) -> None:
+    categories = ["b", "a", "a"] if not documents[0] else ["a", "a", "a"]
+    assert categories_by_words(documents, categories, ["a sofa", ""]) == ["a", "a"]
 
 
 def test_word_matching_finds_the_document_with_the_words() -> None:
