@@ -75,6 +75,8 @@ class InstanceLayer(nn.Module):
 class ECLIP(DualEncoder):
     """Objectives: itc (image and title), inter (the product across its images), intra (the product against the rest of the image)."""
 
+    learns_from_scenes = True
+
     def __init__(self, config: ModelConfig, classes: int = 0) -> None:
         width = config.width
         super().__init__(config, classes, class_width=3 * width)
