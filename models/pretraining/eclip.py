@@ -1,4 +1,4 @@
-"""ECLIP's three objectives on two pictures a product (papers.md 2.3): itc + inter + intra, weights 1.
+"""ECLIP's three objectives on two pictures a product (papers.md 2.3), itc + inter + intra, and a fourth of ours, place; weights 1.
 
 The second picture is a scene that shows the product small beside others (`models.scenes`): with pages that show one product each,
 nothing else would ask the decoder to tell a product from what stands around it. The first is the page's or a further view.
@@ -21,7 +21,7 @@ from models.recipes import Recipe
 from models.sampling import PairSampler, epoch_rows, generator
 from models.training import Updates
 
-FAMILIES = ("itc", "inter", "intra")
+FAMILIES = ("itc", "inter", "intra", "place")
 ALIGNING = 0.5  # share of the steps, the first, with contrast alone: what the decoder starts from must mean something
 PRODUCTS_A_SCENE = 3  # on average
 VIEWED = 0.5  # share of the products with further views that show one of those
@@ -56,7 +56,7 @@ def contrast_update(model: ECLIP, data: ProductData, rows: Tensor) -> Losses:
 
 
 def instance_update(model: ECLIP, data: ProductData, scenes: Scenes, places: Tensor, views: Views, rng: torch.Generator) -> Losses:
-    """`inter` and `intra` over the rows `places` of the scenes."""
+    """`inter`, `intra` and `place` over the rows `places` of the scenes."""
     rows = scenes.product[places]
     page, own = model.encode(data.products(rows)), same(data.groups[rows])
     title = model.text_embedding(page)
@@ -68,8 +68,8 @@ def instance_update(model: ECLIP, data: ProductData, scenes: Scenes, places: Ten
     anchors = ((product, again), (again, product))  # a scene as the anchor: the titles of its other products are negatives
     inter = [info_nce(anchor, torch.cat([title, key, astray]), fits, model.scale) for anchor, key in anchors]
     whole = seen.taken[: 2 * len(product)]  # of what each query took: a decoder that may add to it learns a sign, not a place
-    fit = intra_product(whole[:, 0], whole[:, 1:], title.detach().repeat(2, 1), model.scale)
-    return {"inter": torch.stack(inter).mean(), "intra": fit + outside(seen.map.chunk(3)[1], scenes.cells[places])}
+    intra = intra_product(whole[:, 0], whole[:, 1:], title.detach().repeat(2, 1), model.scale)
+    return {"inter": torch.stack(inter).mean(), "intra": intra, "place": outside(seen.map.chunk(3)[1], scenes.cells[places])}
 
 
 def outside(maps: Tensor, cells: Tensor) -> Tensor:
@@ -81,7 +81,7 @@ def outside(maps: Tensor, cells: Tensor) -> Tensor:
 def updates(model: ECLIP, data: ProductData, pages: Tensor, preprocess: Preprocess, recipe: Recipe) -> Updates:
     """One update a step over the training products `pages`: contrast alone first, then all."""
     wanted, views, scenes = recipe.objectives or FAMILIES, Views(data), data.scenes
-    decodes = bool({"inter", "intra"} & set(wanted)) and scenes is not None
+    decodes = wanted != ("itc",)
 
     def step_updates(step: int) -> Iterator[Losses]:
         drawn = pages[epoch_rows(len(pages), min(recipe.batch, len(pages)), step, recipe.seed)]
