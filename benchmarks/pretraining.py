@@ -45,12 +45,13 @@ from goodsight.memory import keep_freed_memory
 from goodsight.settings import settings
 from models.architectures import build
 from models.bundle import PRETRAINED, Bundle
+from models.composites import composites
 from models.config import MODALITIES, ModelConfig, model_config
 from models.dataset import Batch, ProductData, answers
 from models.evaluate import image_text_scores, in_batches, product_embeddings
 from models.features import FeatureCache, load_product_data
 from models.finetune import finetune_task, fit_term_weights
-from models.grounding import by_chance, composites, grounding_map, points_at, similarity_map
+from models.grounding import by_chance, grounding_map, points_at, similarity_map
 from models.metrics import categorization, means, retrieval, same_category
 from models.preprocess import Preprocess, preprocess_for
 from models.pretraining import pretrain
@@ -276,7 +277,8 @@ def trained(variant: Variant, seed: int, home: Path, steps: int | None, anew: bo
     config = variant.config
     model = build(config).load_pretrained()
     preprocess = preprocess_for(config, tokenizer_of(config.text_tower))
-    data = load_product_data(home / "snapshot", home / "table", FeatureCache(home / "features", model, preprocess))
+    cache = FeatureCache(home / "features", model, preprocess)
+    data = load_product_data(home / "snapshot", home / "table", cache, model.learns_from_scenes)
     seen = damaged(data, variant.damaged == "complete", seed) if variant.damaged else data  # by pretraining; figures are of all
     recipe = replace(pretraining(variant.architecture, "small", len(data.rows("train", "catalogue")), seed), objectives=variant.objectives)
     recipe = replace(recipe, steps=steps or recipe.steps)

@@ -98,6 +98,25 @@ class Pairs:
 
 
 @dataclass
+class Scenes:
+    """Pictures of several training products, one row for each product in each: tower tokens `(S, L, C)`, and of a row its scene
+    `(P,)`, its product row `(P,)` and the cells inside the product's box `(P, L)`. The rows of a scene follow each other.
+    """
+
+    images: Images
+    scene: Tensor
+    product: Tensor
+    cells: Tensor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def rows(self, scenes: Tensor) -> Tensor:
+        """The rows of the given scenes."""
+        return torch.isin(self.scene, scenes).nonzero().squeeze(1)
+
+
+@dataclass
 class ProductData:
     """A snapshot as tensors. `train`, `test`, ... are product rows by split; queries and views carry their own split."""
 
@@ -123,6 +142,7 @@ class ProductData:
     tables: Texts | None = None
     videos: Frames | None = None
     audios: Frames | None = None
+    scenes: Scenes | None = None
 
     def rows(self, *splits: str) -> Tensor:
         """Product rows of the given splits."""

@@ -28,6 +28,7 @@ from goodsight.progress import track
 from models.architectures.base import Architecture
 from models.dataset import Frames, Images, Pairs, ProductData, Texts
 from models.preprocess import Preprocess
+from models.scenes import load_scenes
 from models.towers import native_bf16
 
 TOWER_BATCH = 64
@@ -131,8 +132,8 @@ class FeatureCache:
         return load_file(path)["tokens"]
 
 
-def load_product_data(snapshot: Path, table: Path, cache: FeatureCache) -> ProductData:
-    """Everything that training, evaluation and indexing read, for the products of the training table."""
+def load_product_data(snapshot: Path, table: Path, cache: FeatureCache, scenes: bool = False) -> ProductData:
+    """Everything that training, evaluation and indexing read, for the products of the training table; `scenes`: those too."""
     opened, tables = Snapshot.open(snapshot), Tables.read(table)
     products, pairs = tables.products, tables.pairs
     row_of = {id: row for row, id in enumerate(products["product_id"])}
@@ -167,6 +168,7 @@ def load_product_data(snapshot: Path, table: Path, cache: FeatureCache) -> Produ
         tables=cache.tables("tables", attributes) if "table" in cache.modalities else None,
         videos=_frames(opened, cache.videos, "video", row_of) if "video" in cache.modalities else None,
         audios=_frames(opened, cache.sounds, "audio", row_of) if "audio" in cache.modalities else None,
+        scenes=load_scenes(opened, cache.images, row_of, cache.towers.image_grid) if scenes else None,
     )
 
 

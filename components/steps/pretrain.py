@@ -27,7 +27,7 @@ def pretrain(snapshot: Path, table: Path, architecture: str, size: str, seed: in
     torch.manual_seed(seed)
     model = build(config).load_pretrained()
     preprocess = preprocess_for(config, tokenizer_of(config.text_tower))
-    data = load_product_data(snapshot, table, FeatureCache(feature_cache(), model, preprocess))
+    data = load_product_data(snapshot, table, FeatureCache(feature_cache(), model, preprocess), model.learns_from_scenes)
     recipe = pretraining(architecture, size, len(data.rows("train", "catalogue")), seed)
     digest = Snapshot.open(snapshot).digest
     place = checkpoints("pretrain", digest, as_dict(config), asdict(recipe), code_digest("models.pretraining"))

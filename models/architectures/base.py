@@ -48,6 +48,7 @@ class Architecture(nn.Module, ABC):
     """Base of the four. A subclass gives `unimodal`, `embeddings` and `class_features`, all of token batches (`encode`)."""
 
     reads_text_tokens = True  # of the text tower; else word pieces alone
+    learns_from_scenes = False  # `models.scenes`, in pretraining
     term_weights: Tensor  # (2, 3) of i, t and m: for images, for texts
 
     def __init__(self, config: ModelConfig, classes: int = 0, class_width: int = 0) -> None:

@@ -73,7 +73,10 @@ class InstanceLayer(nn.Module):
 
 
 class ECLIP(DualEncoder):
-    """Objectives: itc (image and title), inter (the product across its images), intra (the product against the rest of the image)."""
+    """Objectives: itc (image and title), inter (the product across its images), intra (the product against the rest of the image),
+    place (the product's map against its box in a scene)."""
+
+    learns_from_scenes = True
 
     def __init__(self, config: ModelConfig, classes: int = 0) -> None:
         width = config.width

@@ -1,103 +1,95 @@
-"""ECLIP's three objectives on two pictures a product (papers.md 2.3): itc + inter + intra, weights 1.
+"""ECLIP's three objectives on two pictures a product (papers.md 2.3), itc + inter + intra, and a fourth of ours, place; weights 1.
 
-The second picture is another view of the product where the catalogue has one, else the same picture in a mosaic with three other
-products': with pages that show one product each, nothing else would ask the decoder to tell products apart.
-The decoder runs once, on one concatenated batch: picture a, picture b, and the right title over a wrong picture.
+The second picture is a scene that shows the product small beside others (`models.scenes`): with pages that show one product each,
+nothing else would ask the decoder to tell a product from what stands around it. The first is the page's or a further view.
+The decoder runs once, on one concatenated batch: picture, scene, and the right title over a wrong picture.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from models.architectures.eclip import ECLIP
-from models.dataset import Batch, ProductData
+from models.dataset import Batch, ProductData, Scenes
 from models.objectives.contrast import info_nce, intra_product, same, sample_hard_negatives, symmetric_info_nce
 from models.preprocess import Preprocess
-from models.pretraining.batches import Losses, concatenate, exchange, first_rows
+from models.pretraining.batches import Losses, concatenate, exchange
 from models.recipes import Recipe
 from models.sampling import PairSampler, epoch_rows, generator
 from models.training import Updates
 
-FAMILIES = ("itc", "inter", "intra")
+FAMILIES = ("itc", "inter", "intra", "place")
 ALIGNING = 0.5  # share of the steps, the first, with contrast alone: what the decoder starts from must mean something
+PRODUCTS_A_SCENE = 3  # on average
+VIEWED = 0.5  # share of the products with further views that show one of those
 
 
-class SecondPictures:
-    """Another picture of a product: a further view, a frame of its video, a shopper's photo; else a quarter of a mosaic."""
+class Views:
+    """Further pictures of the training products: views, frames of videos, shoppers' photos."""
 
     def __init__(self, data: ProductData) -> None:
         self.data = data
-        self.views: dict[int, list[int]] = {}
+        self.of: dict[int, list[int]] = {}
         for view, products in PairSampler(data).products["view"].items():
             for product in products:
-                self.views.setdefault(product, []).append(view)
+                self.of.setdefault(product, []).append(view)
 
-    def of(self, page: Batch, rows: Tensor, grid: int, rng: torch.Generator) -> Batch:
-        """`page` of products `rows`, which all have an image, with image tokens `(B, G, C)` of their second pictures."""
-        tokens, mask = mosaic(page["image_tokens"], grid, rng), page["image_tokens_mask"].clone()
+    def shown(self, page: Batch, rows: Tensor, rng: torch.Generator) -> Batch:
+        """`page` of products `rows`; half of those that have a further view show it."""
+        tokens, mask = page["image_tokens"].clone(), page["image_tokens_mask"].clone()
+        dice = torch.rand(len(rows), 2, generator=rng)
         for place, row in enumerate(rows.tolist()):
-            if row in self.views:
-                choice = self.views[row][int(torch.randint(len(self.views[row]), (), generator=rng))]
-                found = self.data.views.take(torch.tensor([choice]))
+            if row in self.of and dice[place, 0] < VIEWED:
+                views = self.of[row]
+                found = self.data.views.take(torch.tensor([views[int(dice[place, 1] * len(views))]]))
                 tokens[place], mask[place] = found["image_tokens"][0], found["image_tokens_mask"][0]
         return {**page, "image_tokens": tokens, "image_tokens_mask": mask}
 
 
-def mosaic(tokens: Tensor, grid: int, rng: torch.Generator) -> Tensor:
-    """`(B, G, C)`: each picture made smaller, in a quarter drawn at random, beside those of the next three rows."""
-    B, half = len(tokens), grid // 2
-    plane = tokens.transpose(1, 2).unflatten(2, (grid, grid))
-    place = torch.randint(4, (B,), generator=rng)
-    quarters = []
-    for quarter in range(4):
-        shape = (half if quarter < 2 else grid - half, half if quarter % 2 == 0 else grid - half)
-        shown = (torch.arange(B) + (quarter - place) % 4) % B
-        quarters.append(F.adaptive_avg_pool2d(plane, shape)[shown])
-    rows = [torch.cat(quarters[:2], dim=3), torch.cat(quarters[2:], dim=3)]
-    return torch.cat(rows, dim=2).flatten(2).transpose(1, 2)
-
-
-def instance_update(
-    model: ECLIP, data: ProductData, rows: Tensor, second: SecondPictures, recipe: Recipe, rng: torch.Generator
-) -> Losses:
-    """`itc` over product `rows`, `inter` and `intra` over the first `recipe.fused` of them."""
-    wanted = recipe.objectives or FAMILIES
+def contrast_update(model: ECLIP, data: ProductData, rows: Tensor) -> Losses:
+    """`itc` over the pages of products `rows`."""
     pages = model.encode(data.products(rows))
-    image, text = model.image_embedding(pages), model.text_embedding(pages)
-    positives = same(data.groups[rows])
-    losses = {"itc": symmetric_info_nce(image, text, positives, model.scale)}
-    if not {"inter", "intra"} & set(wanted):
-        return losses
-    few = slice(0, recipe.fused)
-    page, title, own = first_rows(pages, recipe.fused), text[few], positives[few, few]
-    other = second.of(page, rows[few], model.config.image_grid, rng)
-    wrong = exchange(page, "image", sample_hard_negatives(model.scale * title @ image[few].T, own, rng))
-    seen = model.instances(concatenate([page, other, wrong]), title.repeat(3, 1))
+    return {"itc": symmetric_info_nce(model.image_embedding(pages), model.text_embedding(pages), same(data.groups[rows]), model.scale)}
+
+
+def instance_update(model: ECLIP, data: ProductData, scenes: Scenes, places: Tensor, views: Views, rng: torch.Generator) -> Losses:
+    """`inter`, `intra` and `place` over the rows `places` of the scenes."""
+    rows = scenes.product[places]
+    page, own = model.encode(data.products(rows)), same(data.groups[rows])
+    title = model.text_embedding(page)
+    scene = {**page, **scenes.images.take(scenes.scene[places])}
+    wrong = exchange(page, "image", sample_hard_negatives(model.scale * title @ model.image_embedding(page).T, own, rng))
+    seen = model.instances(concatenate([views.shown(page, rows, rng), scene, wrong]), title.repeat(3, 1))
     product, again, astray = seen.product.chunk(3)
-    if "inter" in wanted:
-        fits = torch.cat([own, own, torch.zeros_like(own)], dim=1)
-        anchors = ((product, again), (again, product))  # a mosaic as the anchor: the titles of its other three are negatives
-        terms = [info_nce(anchor, torch.cat([title, key, astray]), fits, model.scale) for anchor, key in anchors]
-        losses["inter"] = torch.stack(terms).mean()
-    if "intra" in wanted:
-        whole = seen.taken[: 2 * len(product)]  # of what each query took: a decoder that may add to it learns a sign, not a place
-        losses["intra"] = intra_product(whole[:, 0], whole[:, 1:], title.detach().repeat(2, 1), model.scale)
-    return losses
+    fits = torch.cat([own, own, torch.zeros_like(own)], dim=1)
+    anchors = ((product, again), (again, product))  # a scene as the anchor: the titles of its other products are negatives
+    inter = [info_nce(anchor, torch.cat([title, key, astray]), fits, model.scale) for anchor, key in anchors]
+    whole = seen.taken[: 2 * len(product)]  # of what each query took: a decoder that may add to it learns a sign, not a place
+    intra = intra_product(whole[:, 0], whole[:, 1:], title.detach().repeat(2, 1), model.scale)
+    return {"inter": torch.stack(inter).mean(), "intra": intra, "place": outside(seen.map.chunk(3)[1], scenes.cells[places])}
+
+
+def outside(maps: Tensor, cells: Tensor) -> Tensor:
+    """-log of the share of each map `(B, G)`, sum 1, that lies in the product's own `cells` `(B, G)`, a mean over the rows."""
+    inside = (maps.float() * cells).sum(dim=1)[cells.any(dim=1)]
+    return -inside.clamp(min=1e-6).log().mean() if len(inside) else maps.sum() * 0.0
 
 
 def updates(model: ECLIP, data: ProductData, pages: Tensor, preprocess: Preprocess, recipe: Recipe) -> Updates:
     """One update a step over the training products `pages`: contrast alone first, then all."""
-    second = SecondPictures(data)
-    aligning = replace(recipe, objectives=("itc",))
+    wanted, views, scenes = recipe.objectives or FAMILIES, Views(data), data.scenes
+    decodes = wanted != ("itc",)
 
     def step_updates(step: int) -> Iterator[Losses]:
         drawn = pages[epoch_rows(len(pages), min(recipe.batch, len(pages)), step, recipe.seed)]
-        now = aligning if step < ALIGNING * recipe.steps else recipe
-        yield instance_update(model, data, drawn, second, now, generator(recipe.seed, step))
+        losses = contrast_update(model, data, drawn)
+        if decodes and scenes is not None and step >= ALIGNING * recipe.steps:
+            few = min(max(1, recipe.fused // PRODUCTS_A_SCENE), len(scenes))
+            places = scenes.rows(epoch_rows(len(scenes), few, step, recipe.seed))
+            losses |= instance_update(model, data, scenes, places, views, generator(recipe.seed, step))
+        yield {name: loss for name, loss in losses.items() if name in wanted}
 
     return step_updates

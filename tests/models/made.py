@@ -11,7 +11,7 @@ from torch import Tensor
 
 from models.architectures import build
 from models.config import ModelConfig, model_config
-from models.dataset import MASKS, Batch, Frames, Images, Pairs, ProductData, Texts
+from models.dataset import MASKS, Batch, Frames, Images, Pairs, ProductData, Scenes, Texts
 from models.preprocess import Preprocess, preprocess_for
 from models.recipes import Recipe
 from models.towers import tokenizer_of
@@ -78,6 +78,19 @@ def tables(kind: Tensor, rng: torch.Generator) -> Texts:
     return Texts(found.ids, found.mask, found.tokens, parts * found.mask)
 
 
+def scenes(photos: Images, products: list[int], grid: int) -> Scenes:
+    """Two products a scene: the left columns of one's picture beside the right columns of the other's."""
+    left = (torch.arange(grid) < grid // 2).repeat(grid)
+    rows = torch.tensor(products[: len(products) // 2 * 2]).view(-1, 2)
+    tokens = torch.where(left[:, None], photos.tokens[rows[:, 0]], photos.tokens[rows[:, 1]])
+    return Scenes(
+        Images(tokens, torch.ones(len(rows), dtype=torch.bool)),
+        torch.arange(len(rows)).repeat_interleave(2),
+        rows.flatten(),
+        torch.stack([left, ~left]).repeat(len(rows), 1),
+    )
+
+
 def shop(
     seed: int = 0,
     no_image: Collection[int] = (),
@@ -95,6 +108,7 @@ def shop(
     photos.present[list(no_image)] = False
     pages.mask[list(no_text)] = False
     rows = torch.arange(count)
+    shown = [row for row in range(count) if asked[row] == "train" and photos.present[row] and pages.mask[row].any()]
     return ProductData(
         product_ids=[f"p{row}" for row in range(count)],
         titles=[f"Thing {row}" for row in range(count)],
@@ -116,6 +130,7 @@ def shop(
         tables=tables(category, rng) if "table" in shape.modalities else None,
         videos=frames(category, rng, (shape.frames, 16)) if "video" in shape.modalities else None,
         audios=frames(category, rng, (shape.audio_tokens, shape.mels)) if "audio" in shape.modalities else None,
+        scenes=scenes(photos, shown, shape.image_grid) if architecture == "eclip" else None,
     )
 
 

@@ -1,13 +1,13 @@
-"""Composites with known boxes, and a pointing game that only looks at where the map is highest."""
+"""A pointing game that only looks at where the map is highest."""
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from models.grounding import SIDE, by_chance, composites, grounding_map, points_at, similarity_map
+from models.composites import SIDE
+from models.grounding import by_chance, grounding_map, points_at, similarity_map
 from tests.models.made import preprocess, tiny_model
 
 COLOURS = ("red", "lime", "blue", "yellow", "magenta", "cyan")
@@ -16,22 +16,6 @@ COLOURS = ("red", "lime", "blue", "yellow", "magenta", "cyan")
 @pytest.fixture(scope="module")
 def pictures() -> list[Image.Image]:
     return [Image.new("RGB", (40, 40), colour) for colour in COLOURS]
-
-
-def test_a_product_fills_its_box_and_boxes_are_apart(pictures: list[Image.Image]) -> None:
-    for made in composites(pictures, 40, seed=1):
-        assert 2 <= len(made.members) == len(made.boxes) == len(set(made.members)) <= 4
-        taken = np.zeros((SIDE, SIDE), dtype=int)
-        for member, (left, top, right, bottom) in zip(made.members, made.boxes, strict=True):
-            pixels = np.asarray(made.image)[top:bottom, left:right]
-            assert (pixels == np.asarray(pictures[member])[0, 0]).all()
-            taken[top:bottom, left:right] += 1
-        assert taken.max() == 1
-
-
-def test_the_same_seed_makes_the_same_composites(pictures: list[Image.Image]) -> None:
-    one, other, third = (composites(pictures, 5, seed=seed) for seed in (3, 3, 4))
-    assert [made.boxes for made in one] == [made.boxes for made in other] != [made.boxes for made in third]
 
 
 def test_pointing_by_hand() -> None:

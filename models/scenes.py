@@ -1,0 +1,82 @@
+"""Scenes: the training products' own pictures pasted small, two to four on a background, with their boxes known.
+
+Product pages show one thing each, large and on white; what tells a product from what stands around it must be made. Every training
+product with an image is in one scene. Legend: S scenes, P products in scenes, G image tokens, C channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from PIL import Image
+from torch import Tensor
+
+from catalogue.media import decode_image
+from catalogue.snapshot import Snapshot
+from goodsight.digests import code_digest
+from models.composites import FEWEST, MOST, SIDE, Box, anywhere, haze, paste
+from models.dataset import Images, Scenes
+
+SEED = 0
+TRAINED = ("train", "catalogue")
+ImageTokens = Callable[[str, str, Iterator[Image.Image], int], Tensor]  # `FeatureCache.images`
+
+
+def load_scenes(opened: Snapshot, image_tokens: ImageTokens, row_of: dict[str, int], grid: int) -> Scenes | None:
+    """The scenes of a snapshot, shard by shard; None when no shard has two training products with an image."""
+    tokens: list[Tensor] = []
+    known: list[tuple[int, int, Box]] = []
+    for shard in opened.shards("products"):
+        rows = pq.read_table(shard, columns=["id", "title", "images", "split"]).to_pylist()
+        shown = [row for row in rows if row["images"] and row["title"] and row["split"] in TRAINED and row["id"] in row_of]
+        dice = np.random.default_rng(SEED)
+        groups = _groups(len(shown), dice)
+        if groups:
+            boxes = [anywhere(len(group), dice) for group in groups]
+            made = _pictures([[shown[place]["images"][0] for place in group] for group in groups], boxes)
+            key = [opened.manifest["files"][shard.relative_to(opened.folder).as_posix()], code_digest("models.scenes")]
+            first = sum(len(part) for part in tokens)
+            tokens.append(image_tokens("scenes", " ".join([*key, str(len(shown))]), made, len(groups)))
+            known += [
+                (first + scene, row_of[shown[place]["id"]], box)
+                for scene, group in enumerate(groups)
+                for place, box in zip(group, boxes[scene], strict=True)
+            ]
+    if not known:
+        return None
+    scene, product, box = zip(*known, strict=True)
+    everything = torch.cat(tokens)
+    return Scenes(
+        Images(everything, torch.ones(len(everything), dtype=torch.bool)),
+        torch.tensor(scene),
+        torch.tensor(product),
+        torch.stack([cells_inside(each, grid) for each in box]),
+    )
+
+
+def _groups(count: int, dice: np.random.Generator) -> list[list[int]]:
+    """`count` places shuffled into groups of 2 to 4; a single one that is left over stays out."""
+    order = dice.permutation(count).tolist()
+    groups = []
+    while len(order) >= FEWEST:
+        size = int(dice.integers(FEWEST, MOST + 1))
+        groups.append(order[:size])
+        order = order[size:]
+    return groups
+
+
+def _pictures(images: Sequence[Sequence[bytes]], boxes: Sequence[tuple[Box, ...]]) -> Iterator[Image.Image]:
+    dice = np.random.default_rng(SEED + 1)
+    for group, places in zip(images, boxes, strict=True):
+        yield paste(haze(dice), [decode_image(data) for data in group], places)
+
+
+def cells_inside(box: Box, grid: int) -> Tensor:
+    """`(grid * grid,)` bool: the cells whose middle lies in `box`."""
+    left, top, right, bottom = box
+    middle = (torch.arange(grid) + 0.5) * SIDE / grid
+    across, down = (middle >= left) & (middle < right), (middle >= top) & (middle < bottom)
+    return (down[:, None] & across[None, :]).flatten()
