@@ -32,7 +32,7 @@ def expected(catalogue: str) -> dict[str, str]:
 
     return {
         "products": f"{run['products']:,}",
-        "leaf category (most frequent)": beside("leaf_accuracy", "most_frequent"),
+        "leaf category (TF-IDF)": beside("leaf_accuracy", "tfidf"),
         "query -> product R@1 (TF-IDF)": beside("query_to_product_recall@1", "tfidf"),
         "query -> product mAP (TF-IDF)": beside("query_to_product_map", "tfidf"),
         "photo -> product R@1": percent(metrics["image_to_product_recall@1"]),
