@@ -1,7 +1,8 @@
 """Scenes: the training products' own pictures pasted small, two to four on a background, with their boxes known.
 
 Product pages show one thing each, large and on white; what tells a product from what stands around it must be made. Every training
-product with an image is in one scene. Legend: S scenes, P products in scenes, G image tokens, C channels.
+product with an image and a title is in one scene, but for one that may be left over in a shard.
+Legend: S scenes, P products in scenes, G image tokens, C channels.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from catalogue.media import decode_image
 from catalogue.snapshot import Snapshot
-from goodsight.digests import code_digest
+from goodsight.digests import code_digest, sha256_json
 from models.composites import FEWEST, MOST, SIDE, Box, anywhere, haze, paste
 from models.dataset import Images, Scenes
 
@@ -37,9 +38,10 @@ def load_scenes(opened: Snapshot, image_tokens: ImageTokens, row_of: dict[str, i
         if groups:
             boxes = [anywhere(len(group), dice) for group in groups]
             made = _pictures([[shown[place]["images"][0] for place in group] for group in groups], boxes)
-            key = [opened.manifest["files"][shard.relative_to(opened.folder).as_posix()], code_digest("models.scenes")]
+            content = opened.manifest["files"][shard.relative_to(opened.folder).as_posix()]
+            key = sha256_json([content, [row["id"] for row in shown], code_digest("models.scenes")])
             first = sum(len(part) for part in tokens)
-            tokens.append(image_tokens("scenes", " ".join([*key, str(len(shown))]), made, len(groups)))
+            tokens.append(image_tokens("scenes", key, made, len(groups)))
             known += [
                 (first + scene, row_of[shown[place]["id"]], box)
                 for scene, group in enumerate(groups)

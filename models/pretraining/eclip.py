@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from goodsight.errors import InputError
 from models.architectures.eclip import ECLIP
 from models.dataset import Batch, ProductData, Scenes
 from models.objectives.contrast import info_nce, intra_product, same, sample_hard_negatives, symmetric_info_nce
@@ -79,14 +80,20 @@ def outside(maps: Tensor, cells: Tensor) -> Tensor:
 
 
 def updates(model: ECLIP, data: ProductData, pages: Tensor, preprocess: Preprocess, recipe: Recipe) -> Updates:
-    """One update a step over the training products `pages`: contrast alone first, then all."""
+    """One update a step over the training products `pages`: contrast alone first, then all.
+
+    Raises `InputError` when the decoder is to learn and there is no scene to learn from.
+    """
     wanted, views, scenes = recipe.objectives or FAMILIES, Views(data), data.scenes
-    decodes = wanted != ("itc",)
+    if wanted == ("itc",):
+        scenes = None
+    elif scenes is None:
+        raise InputError("No two training products have both an image and a title.", "ECLIP pastes them together: add such products.")
 
     def step_updates(step: int) -> Iterator[Losses]:
         drawn = pages[epoch_rows(len(pages), min(recipe.batch, len(pages)), step, recipe.seed)]
         losses = contrast_update(model, data, drawn)
-        if decodes and scenes is not None and step >= ALIGNING * recipe.steps:
+        if scenes is not None and step >= ALIGNING * recipe.steps:
             few = min(max(1, recipe.fused // PRODUCTS_A_SCENE), len(scenes))
             places = scenes.rows(epoch_rows(len(scenes), few, step, recipe.seed))
             losses |= instance_update(model, data, scenes, places, views, generator(recipe.seed, step))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
-from models.pretraining.eclip import Views, instance_update, outside
+from goodsight.errors import InputError
+from models.pretraining.eclip import Views, instance_update, outside, updates
 from models.sampling import generator
-from tests.models.made import close, shop, tiny_model
+from tests.models.made import SHORT, close, preprocess, shop, tiny_model
 
 
 @torch.inference_mode()
@@ -99,3 +101,12 @@ def test_scenes_teach_where_the_product_is() -> None:
         optimizer.step()
     assert inside() > before + 0.1
     assert inside() > 0.75
+
+
+def test_without_scenes_the_decoder_is_not_left_out_in_silence() -> None:
+    model, data = tiny_model(architecture="eclip"), shop(architecture="eclip")
+    data.scenes, pages = None, data.whole_pages("train", "catalogue")
+    with pytest.raises(InputError, match="No two training products"):
+        updates(model, data, pages, preprocess(), SHORT)
+    contrast = updates(model, data, pages, preprocess(), replace(SHORT, objectives=("itc",)))
+    assert set(next(iter(contrast(SHORT.steps)))) == {"itc"}
