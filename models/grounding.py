@@ -9,7 +9,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from models.architectures.eclip import ECLIP
@@ -19,10 +18,9 @@ from models.dataset import Batch
 
 @torch.inference_mode()
 def similarity_map(model: ECLIP, batch: Batch) -> Tensor:
-    """`(B, G)`: what an image-level model has: the similarity of each cell, projected as a whole picture is, with the text."""
+    """`(B, G)`: what an image-level model has: the similarity of each cell with the text."""
     tokens = model.encode(batch)
-    cells = F.normalize(model.image_project(model.image_norm(tokens["image_tokens"])), dim=-1)
-    return torch.einsum("bgd,bd->bg", cells, model.unimodal(tokens).text)
+    return torch.einsum("bgd,bd->bg", model.cell_embeddings(tokens), model.text_embedding(tokens))
 
 
 @torch.inference_mode()

@@ -74,7 +74,8 @@ class InstanceLayer(nn.Module):
 
 class ECLIP(DualEncoder):
     """Objectives: itc (image and title), inter (the product across its images), intra (the product against the rest of the image),
-    place (the product's map against its box in a scene)."""
+    place (the product's map against its box in a scene).
+    """
 
     learns_from_scenes = True
 
@@ -107,6 +108,10 @@ class ECLIP(DualEncoder):
         pooled = masked_mean(tokens["image_tokens"], tokens["image_tokens_mask"])
         return F.normalize(self.image_project(self.image_norm(pooled)), dim=-1)
 
+    def cell_embeddings(self, tokens: Batch) -> Tensor:
+        """`(B, G, D)`: each cell projected as a whole picture is."""
+        return F.normalize(self.image_project(self.image_norm(tokens["image_tokens"])), dim=-1)
+
     def text_embedding(self, tokens: Batch) -> Tensor:
         """t: `(B, D)`, which starts in the tower's sentence space and its bag of words."""
         mask = tokens["text_mask"]
@@ -118,7 +123,7 @@ class ECLIP(DualEncoder):
         """The product that `text` `(B, D)` (t, zero for none) names in each picture, and the rest of the picture."""
         images = tokens["image_tokens"]
         views = images.shape[1] // self.config.image_grid**2
-        cells = F.normalize(self.image_project(self.image_norm(images)), dim=-1)
+        cells = self.cell_embeddings(tokens)
         keys = self.token_norm(cells) + self.image_position.repeat(views, 1)
         mask = attended(tokens["image_tokens_mask"])
         prompt = torch.where(presence(tokens, "text")[:, None], self.prompt(text), self.no_title)

@@ -68,7 +68,8 @@ def test_a_claim_needs_seeds_that_agree(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.syspath_prepend(HOUSE / "benchmarks")
     verdict = runpy.run_path(str(HOUSE / "benchmarks" / "claims.py"))["verdict"]
     assert verdict([], 0.0) == "not measured yet"
-    assert verdict([9.0], 0.0) == "one seed, no verdict yet"
+    assert verdict([9.0], 0.0) == "1 seed, no verdict yet"
+    assert verdict([2.0, 2.1], 0.0) == "2 seeds, no verdict yet"
     assert verdict([2.0, 2.1, 1.9], 0.0) == "*reproduced*"
     assert verdict([2.0, -1.0, 1.5], 0.0) == verdict([-2.0, -2.1, -1.9], 0.0) == "*not reproduced*"
     assert verdict([-0.2, -0.1, -0.3], -1.0) == "*reproduced*"
