@@ -40,6 +40,7 @@ PRODUCT_SCHEMA = pa.schema(
         ("licence", TEXT),
         ("updated", TIME),
         ("line", pa.int32()),
+        ("file", TEXT),
         ("problems", TEXTS),
     ]
 )
@@ -59,6 +60,8 @@ QUERY_SCHEMA = pa.schema(
         ("problems", TEXTS),
     ]
 )
+PRODUCT_FIELDS = tuple(name for name in PRODUCT_SCHEMA.names if name not in ("line", "file", "problems"))
+QUERY_FIELDS = ("id", "kind", "text", "image", "audio", "relevant", "split", "source", "updated")
 EVENT_SCHEMA = pa.schema([("event", TEXT), ("line", pa.int32())])  # event: the line as canonical JSON
 UNREADABLE_SCHEMA = pa.schema([("kind", TEXT), ("file", TEXT), ("line", pa.int32()), ("text", TEXT), ("reason", TEXT)])
 MEDIA = ("images", "video", "audio", "image")
@@ -74,7 +77,7 @@ MAX_LINE_BYTES = 8 * 2**20
 MAX_IMAGES = 32
 SHOWN = 60  # characters of a bad value in a message
 
-Read = Callable[[str], bytes]
+Read = Callable[[str | bytes], bytes]  # a media file by its path; bytes stand for themselves
 Row = dict[str, Any]
 
 
@@ -117,8 +120,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list):
         return [_plain(item) for item in value]
     if isinstance(value, dict):
-        return {_clean(key): _plain(item) for key, item in value.items()}
-    return value
+        return {_clean(str(key)): _plain(item) for key, item in value.items()}
+    return shown(value) if isinstance(value, bytes) else value
 
 
 def _is_number(value: Any) -> bool:
@@ -151,11 +154,14 @@ class Fields:
 
     def texts(self, name: str) -> list[str]:
         """List of texts; a single text is a list of one."""
+        return [_clean(str(item)) for item in self._items(name, str | int | float)]
+
+    def _items(self, name: str, kinds: Any) -> list[Any]:
         value = self.record.get(name)
         items = [] if value is None else value if isinstance(value, list) else [value]
-        kept = [_clean(str(item)) for item in items if isinstance(item, str) or _is_number(item)]
+        kept = [item for item in items if isinstance(item, kinds) and not isinstance(item, bool)]
         if len(kept) < len(items):
-            self._note(name, f"{shown(value)} is no list of texts")
+            self._note(name, f"{shown(value)} is no list of {'files' if name in MEDIA else 'texts'}")
         return kept
 
     def number(self, name: str) -> float | None:
@@ -192,14 +198,14 @@ class Fields:
             return None
 
     def media(self, name: str, read: Read) -> list[bytes]:
-        """Bytes of the media files that the field names; those that cannot be read are noted."""
-        paths = self.texts(name)
-        if len(paths) > MAX_IMAGES:
-            self._note(name, f"{len(paths)} files, only the first {MAX_IMAGES} are taken")
+        """Bytes of the media files that the field names or holds; those that cannot be read are noted."""
+        given = self._items(name, str | bytes)
+        if len(given) > MAX_IMAGES:
+            self._note(name, f"{len(given)} files, only the first {MAX_IMAGES} are taken")
         found = []
-        for path in paths[:MAX_IMAGES]:
+        for file in given[:MAX_IMAGES]:
             try:
-                found.append(read(path))
+                found.append(read(file))
             except InputError as error:
                 self._note(name, error.message)
         return found
@@ -243,7 +249,7 @@ def _category_path(fields: Fields) -> list[str]:
     return [level for level in levels if level]
 
 
-def product_row(record: Row, line: int, read: Read) -> Row:
+def product_row(record: Row, line: int, file: str, read: Read) -> Row:
     """A row of PRODUCT_SCHEMA. Raises `InputError` when the record has no id."""
     fields = Fields(record)
     identity = record_id(record, "id")
@@ -265,6 +271,7 @@ def product_row(record: Row, line: int, read: Read) -> Row:
         "licence": fields.text("licence"),
         "updated": fields.time("updated"),
         "line": line,
+        "file": file,
         "problems": fields.problems,
     }
 
@@ -304,12 +311,12 @@ def event_row(record: Row, line: int) -> Row:
     return {"event": canonical_json(_plain(record)), "line": line}
 
 
-def unreadable_row(kind: str, file: str, line: int, raw: bytes, reason: str) -> Row:
+def unreadable_row(kind: str, file: str, line: int, text: str, reason: str) -> Row:
     """A row of UNREADABLE_SCHEMA: a line that is no record of its `kind`, with the start of its text."""
     return {
         "kind": kind,
         "file": file,
         "line": line,
-        "text": raw[:500].decode("utf-8", "replace"),
+        "text": _clean(text),
         "reason": _clean(reason),
     }

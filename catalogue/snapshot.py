@@ -23,7 +23,7 @@ from goodsight.digests import sha256_file, sha256_files, sha256_json
 from goodsight.errors import InputError, IntegrityError
 from goodsight.files import read_json, write_json
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
 TABLES = {"products": PRODUCT_SCHEMA, "queries": QUERY_SCHEMA, "events": EVENT_SCHEMA, "unreadable": UNREADABLE_SCHEMA}
 GROUP_ROWS, GROUP_BYTES = 256, 64 * 2**20

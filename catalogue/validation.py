@@ -117,7 +117,7 @@ def _quarantined_rows(snapshot: Snapshot, table: str, judged: _Judged) -> Iterat
         yield {
             "kind": KINDS[table],
             "id": row["id"],
-            "file": row.get("file", "products.jsonl"),
+            "file": row["file"],
             "line": row["line"],
             "reasons": [fault.reason for fault in faults],
             "expectations": [fault.expectation for fault in faults],

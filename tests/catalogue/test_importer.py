@@ -159,10 +159,12 @@ def test_categories_and_events_come_along(make_catalogue: Make, tmp_path: Path) 
 def test_a_wrong_folder_is_told_in_one_sentence(tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
-    for folder, words in ((tmp_path / "none", "is no folder"), (empty, "has no products.jsonl")):
+    for folder, words in ((tmp_path / "none", "does not exist"), (empty, "is no catalogue")):
         with pytest.raises(InputError, match=words):
             import_catalogue(folder, tmp_path / "out")
     (empty / "products.jsonl").write_text("\n\n")
-    with pytest.raises(InputError, match="is empty"):
+    with pytest.raises(InputError, match=r"has no products: products\.jsonl is empty"):
         import_catalogue(empty, tmp_path / "out")
+    with pytest.raises(InputError, match="no layout 'shopify'"):
+        import_catalogue(empty, tmp_path / "out", "shopify")
     assert not (tmp_path / "out").exists()

@@ -32,7 +32,7 @@ ANY_JSON = st.recursive(
 FIELDS = sorted({*PRODUCT_SCHEMA.names, *QUERY_SCHEMA.names, "qid", "transcript"})
 
 
-def _no_media(name: str) -> bytes:
+def _no_media(name: str | bytes) -> bytes:
     raise InputError(f"{name!r} is missing")
 
 
@@ -45,7 +45,7 @@ def _fits(row: dict[str, Any], schema: pa.Schema) -> bool:
 def test_any_record_becomes_a_row_or_is_refused(record: dict[str, Any]) -> None:
     line = parse_line(json.dumps(record).encode())
     for make, schema in (
-        (lambda: product_row(line, 1, _no_media), PRODUCT_SCHEMA),
+        (lambda: product_row(line, 1, "products.jsonl", _no_media), PRODUCT_SCHEMA),
         (lambda: query_row(line, 1, "queries_text.jsonl", {}, _no_media), QUERY_SCHEMA),
     ):
         try:
@@ -60,7 +60,7 @@ def test_any_bytes_are_an_object_or_are_refused(raw: bytes) -> None:
     try:
         assert isinstance(parse_line(raw), dict)
     except InputError as error:
-        row = unreadable_row("product", "products.jsonl", 1, raw, error.message)
+        row = unreadable_row("product", "products.jsonl", 1, raw.decode("utf-8", "replace"), error.message)
         assert json.dumps(row).encode() and error.message
 
 
@@ -81,16 +81,16 @@ def test_any_bytes_are_an_object_or_are_refused(raw: bytes) -> None:
     ],
 )
 def test_what_can_be_kept_is_kept(given_: dict[str, Any], kept: dict[str, Any]) -> None:
-    row = product_row({"id": "x"} | given_, 1, _no_media)
+    row = product_row({"id": "x"} | given_, 1, "products.jsonl", _no_media)
     assert {name: row[name] for name in kept} == kept and row["problems"] == []
 
 
 def test_ids_are_texts_or_whole_numbers() -> None:
-    assert product_row({"id": 12}, 1, _no_media)["id"] == "12"
+    assert product_row({"id": 12}, 1, "products.jsonl", _no_media)["id"] == "12"
     assert query_row({"qid": " q "}, 1, "q.jsonl", {}, _no_media)["id"] == "q"
     for wrong in (None, "", " ", True, 1.5, [], {}):
         with pytest.raises(InputError, match="no id"):
-            product_row({"id": wrong}, 1, _no_media)
+            product_row({"id": wrong}, 1, "products.jsonl", _no_media)
 
 
 def test_splits_come_out_near_their_shares() -> None:

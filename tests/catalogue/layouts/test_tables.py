@@ -1,0 +1,114 @@
+"""Table files: the same records out of JSON lines, CSV and Parquet, and of damaged files a reason for every line."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from catalogue.layouts.tables import SHOWN_CHARACTERS, Line, table
+from goodsight.errors import InputError
+
+RECORDS = [
+    {"id": "a", "title": 'A "red" sofa; wide', "category_path": ["Home", "Sofas"], "attributes": {"colour": "red"}},
+    {"id": "b", "title": "Zwei\nZeilen", "images": ["b 1.jpg", "b 2.jpg"]},
+]
+
+
+def read(path: Path) -> list[Line]:
+    return list(table(path, "product").lines)
+
+
+def _csv(records: list[dict], delimiter: str) -> str:
+    names = list(dict.fromkeys(name for record in records for name in record))
+    cells = [[record.get(name, "") for name in names] for record in records]
+    texts = [[cell if isinstance(cell, str) else json.dumps(cell) for cell in row] for row in cells]
+    quoted = [['"' + text.replace('"', '""') + '"' for text in row] for row in texts]
+    return "\n".join(delimiter.join(row) for row in [names, *quoted]) + "\n"
+
+
+@pytest.mark.parametrize("name", ["t.jsonl", "t.jsonl.gz", "t.csv", "t.tsv", "semicolons.csv", "t.parquet"])
+def test_every_format_gives_the_same_records(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    lines = "".join(json.dumps(record) + "\n" for record in RECORDS).encode()
+    if name.endswith(".parquet"):
+        names = list(dict.fromkeys(name for record in RECORDS for name in record))
+        pq.write_table(pa.table({name: [record.get(name) for record in RECORDS] for name in names}), path)
+    elif name.endswith("sv"):
+        path.write_text(_csv(RECORDS, {"t.csv": ",", "t.tsv": "\t"}.get(name, ";")))
+    else:
+        path.write_bytes(gzip.compress(lines) if name.endswith(".gz") else lines)
+    found = read(path)
+    assert [{name: value for name, value in line.whole().items() if value} for line in found] == RECORDS
+    assert [line.number for line in found] == ([2, 3] if name.endswith("sv") else [1, 2])
+    assert table(path, "product").total >= (0 if name.endswith(".gz") else 2)
+
+
+def test_a_bad_row_of_a_csv_is_told_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"\xef\xbb\xbfid,title\na,Sofa\nb\nc,\xff\n\n,\nd,1,2\ne,\"two\nlines\"\nf,Chair\n")
+    found = read(path)
+    assert [(line.number, line.reason or line.record) for line in found] == [
+        (2, {"id": "a", "title": "Sofa"}),
+        (3, "the row has 1 cells, the header 2"),
+        (4, "the line is not UTF-8 text"),
+        (7, "the row has 3 cells, the header 2"),
+        (8, {"id": "e", "title": "two\nlines"}),
+        (10, {"id": "f", "title": "Chair"}),
+    ]
+
+
+@pytest.mark.parametrize(("text", "words"), [("", "has no header"), ("id,id\n1,2\n", "names 'id' more than once")])
+def test_a_csv_without_a_header_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(InputError, match=words):
+        read(tmp_path / "t.csv")
+
+
+def test_a_cut_archive_and_a_broken_parquet_are_refused(tmp_path: Path) -> None:
+    archive = gzip.compress(b'{"id": "a"}\n' * 1000)
+    (tmp_path / "t.jsonl.gz").write_bytes(archive[:-20])
+    with pytest.raises(InputError, match="is damaged after line"):
+        read(tmp_path / "t.jsonl.gz")
+    (tmp_path / "t.parquet").write_bytes(b"PAR1 no parquet")
+    with pytest.raises(InputError, match="cannot be read as Parquet"):
+        read(tmp_path / "t.parquet")
+
+
+def test_values_of_arrow_become_those_of_json(tmp_path: Path) -> None:
+    row = {
+        "price": Decimal("9.90"),
+        "updated": datetime(2024, 2, 3, tzinfo=UTC),
+        "images": [{"bytes": b"\xff\xd8", "path": None}, {"bytes": None, "path": "b.jpg"}],
+    }
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "t.parquet")
+    [line] = read(tmp_path / "t.parquet")
+    assert line.record == {"price": 9.9, "updated": "2024-02-03T00:00:00+00:00", "images": [b"\xff\xd8", "b.jpg"]}
+
+
+@settings(deadline=None, max_examples=200)
+@given(damage=st.binary(max_size=40), place=st.integers(0, 100), kind=st.sampled_from(["jsonl", "csv"]))
+def test_damage_costs_no_line_and_no_traceback(tmp_path_factory: pytest.TempPathFactory, damage: bytes, place: int, kind: str) -> None:
+    path = tmp_path_factory.mktemp("damaged") / f"t.{kind}"
+    lines = [b'{"id": "%d", "title": "sofa"}' % number for number in range(5)]
+    if kind == "csv":
+        lines = [b"id,title", *(b"%d,sofa" % number for number in range(5))]
+    whole = b"\n".join(lines) + b"\n"
+    place = min(place, len(whole) - 1)
+    path.write_bytes(whole[:place] + damage + whole[place:])
+    try:
+        found = read(path)
+    except InputError as error:
+        assert kind == "csv" and "is no CSV table" in error.message
+        return
+    assert all(line.reason and len(line.start()) <= SHOWN_CHARACTERS for line in found if line.record is None)
+    if not set(b'"\r\n') & set(damage):  # which may join lines
+        assert len(found) == 5
