@@ -64,6 +64,7 @@ PRODUCT_FIELDS = tuple(name for name in PRODUCT_SCHEMA.names if name not in ("li
 QUERY_FIELDS = ("id", "kind", "text", "image", "audio", "relevant", "split", "source", "updated")
 EVENT_SCHEMA = pa.schema([("event", TEXT), ("line", pa.int32())])  # event: the line as canonical JSON
 UNREADABLE_SCHEMA = pa.schema([("kind", TEXT), ("file", TEXT), ("line", pa.int32()), ("text", TEXT), ("reason", TEXT)])
+TOMBSTONE_SCHEMA = pa.schema([("kind", TEXT), ("id", TEXT), ("file", TEXT), ("line", pa.int32())])
 MEDIA = ("images", "video", "audio", "image")
 
 SPLIT_RULE = (
@@ -309,6 +310,11 @@ def query_row(record: Row, line: int, file: str, splits: dict[str, str], read: R
 def event_row(record: Row, line: int) -> Row:
     """A row of EVENT_SCHEMA."""
     return {"event": canonical_json(_plain(record)), "line": line}
+
+
+def tombstone_row(record: Row, kind: str, file: str, line: int) -> Row:
+    """A row of TOMBSTONE_SCHEMA: the record says that the product or query of its id is no more. Raises `InputError` without an id."""
+    return {"kind": kind, "id": record_id(record, "id", "qid"), "file": file, "line": line}
 
 
 def unreadable_row(kind: str, file: str, line: int, text: str, reason: str) -> Row:

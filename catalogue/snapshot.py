@@ -18,14 +18,20 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from catalogue.records import EVENT_SCHEMA, MEDIA, PRODUCT_SCHEMA, QUERY_SCHEMA, SPLIT_RULE, UNREADABLE_SCHEMA
+from catalogue.records import EVENT_SCHEMA, MEDIA, PRODUCT_SCHEMA, QUERY_SCHEMA, SPLIT_RULE, TOMBSTONE_SCHEMA, UNREADABLE_SCHEMA
 from goodsight.digests import sha256_file, sha256_files, sha256_json
 from goodsight.errors import InputError, IntegrityError
 from goodsight.files import read_json, write_json
 
 SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
-TABLES = {"products": PRODUCT_SCHEMA, "queries": QUERY_SCHEMA, "events": EVENT_SCHEMA, "unreadable": UNREADABLE_SCHEMA}
+TABLES = {
+    "products": PRODUCT_SCHEMA,
+    "queries": QUERY_SCHEMA,
+    "events": EVENT_SCHEMA,
+    "tombstones": TOMBSTONE_SCHEMA,
+    "unreadable": UNREADABLE_SCHEMA,
+}
 GROUP_ROWS, GROUP_BYTES = 256, 64 * 2**20
 SHARD_ROWS, SHARD_BYTES = 2048, 256 * 2**20
 
@@ -78,7 +84,7 @@ class ShardWriter:
         if not self._rows:
             return
         if self._writer is None:
-            self._writer = open_shard(self.folder / f"{self.shards:05d}.parquet", self.schema)
+            self._writer = open_shard(self.folder / shard_name(self.shards), self.schema)
         self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self.schema), row_group_size=GROUP_ROWS)
         self._shard_rows += len(self._rows)
         self._shard_bytes += self._waiting_bytes
@@ -92,6 +98,10 @@ class ShardWriter:
             self._writer = None
             self.shards += 1
         self._shard_rows = self._shard_bytes = 0
+
+
+def shard_name(number: int) -> str:
+    return f"{number:05d}.parquet"
 
 
 def open_shard(path: Path, schema: pa.Schema) -> pq.ParquetWriter:

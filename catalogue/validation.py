@@ -9,8 +9,6 @@ is counted and listed, not removed. A query that is left without a relevant prod
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -18,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from catalogue.checks import product_checks, query_checks
-from catalogue.records import MEDIA, QUERY_SCHEMA
-from catalogue.snapshot import TABLES, Snapshot, open_shard, write_manifest
+from catalogue.records import MEDIA
+from catalogue.shards import copy_rows
+from catalogue.snapshot import TABLES, Snapshot, write_manifest
 from catalogue.suites import Fault, Findings, Judge
 from goodsight.files import whole_folder, write_bytes
 from goodsight.settings import settings
@@ -137,69 +135,12 @@ def _write_quarantine(path: Path, rows: list[dict[str, Any]]) -> None:
     write_bytes(path, sink.getvalue().to_pybytes())
 
 
-def _link(source: Path, target: Path) -> None:
-    """The same bytes at `target`: a hard link where the file system has it, since shards never change, else a copy."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
-
-
-def _filtered(group: pa.Table, keep: list[bool], known: set[str] | None) -> pa.Table:
-    """The rows to keep; with `known`, the relevant ids of queries reduced to those."""
-    group = group.filter(pa.array(keep))
-    if known is None:
-        return group
-    relevant = [[product for product in ids if product in known] for ids in group["relevant"].to_pylist()]
-    position = QUERY_SCHEMA.get_field_index("relevant")
-    return group.set_column(
-        position, QUERY_SCHEMA.field("relevant"), pa.array(relevant, QUERY_SCHEMA.field("relevant").type)
-    )
-
-
-def _untouched(shard: pq.ParquetFile, removed: set[int], start: int, known: set[str] | None) -> bool:
-    if any(index in removed for index in range(start, start + shard.metadata.num_rows)):
-        return False
-    if known is None:
-        return True
-    ids = pc.list_flatten(shard.read(columns=["relevant"])["relevant"])
-    return known.issuperset(ids.to_pylist())
-
-
-def _write_shard(shard: pq.ParquetFile, target: Path, removed: set[int], start: int, known: set[str] | None) -> None:
-    """Writes the kept rows of one shard, whose first row is number `start` of its table, group by group."""
-    writer = None
-    for number in range(shard.num_row_groups):
-        group = shard.read_row_group(number)
-        keep = [index not in removed for index in range(start, start + len(group))]
-        start += len(group)
-        group = _filtered(group, keep, known)
-        if len(group):
-            writer = writer or open_shard(target, group.schema)
-            writer.write_table(group)
-    if writer is not None:
-        writer.close()
-
-
-def _write_kept(snapshot: Snapshot, out: Path, table: str, removed: set[int], known: set[str] | None = None) -> None:
-    """Writes a table without the rows in `removed`; a shard that loses nothing is linked."""
-    start = 0
-    for file in snapshot.shards(table):
-        target = out / table / file.name
-        with pq.ParquetFile(file, pre_buffer=False) as shard:
-            if _untouched(shard, removed, start, known):
-                _link(file, target)
-            else:
-                _write_shard(shard, target, removed, start, known)
-            start += shard.metadata.num_rows
-
-
 def _write_snapshot(snapshot: Snapshot, out: Path, products: _Judged, queries: _Judged) -> dict[str, Any]:
     with whole_folder(out) as aside:
-        _write_kept(snapshot, aside, "products", products.removed)
-        _write_kept(snapshot, aside, "queries", queries.removed, products.kept_ids())
-        _write_kept(snapshot, aside, "events", set())
+        copy_rows(snapshot, aside, "products", products.removed)
+        copy_rows(snapshot, aside, "queries", queries.removed, products.kept_ids())
+        for table in ("events", "tombstones"):
+            copy_rows(snapshot, aside, table, set())
         manifest = snapshot.manifest
         return write_manifest(aside, manifest["categories"], manifest["source"], parent=snapshot.digest)
 

@@ -14,15 +14,22 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from catalogue.importer import import_catalogue
+from catalogue.layouts.mapping import Mapping
 from catalogue.snapshot import Snapshot
-from goodsight.errors import GoodsightError, InputError, IntegrityError
+from catalogue.update import import_update
+from goodsight.errors import BusyError, GoodsightError, InputError, IntegrityError
 from goodsight.files import exclusive, whole_folder, write_json
 from goodsight.settings import silence_telemetry
 
-TAG = re.compile(r"tag: ([A-Za-z0-9_-]+-[0-9a-f]{12})\b")
+DIGEST = re.compile(r"[0-9a-f]{6,64}")
 GIT_SETTINGS = {
     "user.name": "Goodsight",
     "user.email": "goodsight@localhost",
@@ -80,11 +87,52 @@ def _init(root: Path) -> None:
         _git(aside, "commit", "--quiet", "--message", "data repository")
 
 
-def _tags(root: Path) -> list[str]:
-    """Tags of versions from oldest to newest, by the order of their commits (times have whole seconds only)."""
+def _history(root: Path) -> list[tuple[datetime, str]]:
+    """When which version was imported, oldest first: (time, tag). A version that was imported again is there again."""
     if not root.is_dir():
         return []
-    return TAG.findall(_git(root, "log", "--reverse", "--topo-order", "--decorate-refs=refs/tags/*", "--format=%D"))
+    tags = set(_git(root, "tag").split())
+    commits = (line.partition(" ") for line in _git(root, "log", "--reverse", "--topo-order", "--format=%cI %s").splitlines())
+    told = ((datetime.fromisoformat(time), subject.partition(":")[0]) for time, _, subject in commits)
+    return [(time, tag) for time, tag in told if tag in tags]
+
+
+def _name_of(tag: str) -> str:
+    return tag.rpartition("-")[0]
+
+
+def resolve(wanted: str, home: Path) -> str:
+    """The revision that `wanted` means: a revision, a digest or its first 6 letters or more, the name of a catalogue (its newest
+    version), or an ISO 8601 date or time (the newest version by then, of all or as `name@date` of one catalogue).
+
+    Raises `InputError` when it means none, or several.
+    """
+    history = _history(_root(home))
+    tags = list(dict.fromkeys(tag for _, tag in history))
+    if wanted in tags:
+        return wanted
+    digest = wanted.lower()
+    found = [tag for tag in tags if DIGEST.fullmatch(digest) and tag.rpartition("-")[2].startswith(digest[:12])]
+    name, _, date = wanted.rpartition("@")
+    until = _end_of(date)
+    if not found and until is not None:
+        found = [tag for time, tag in history if time <= until and name in ("", _name_of(tag))][-1:]
+    if not found and not name:
+        found = [tag for _, tag in history if _name_of(tag) == wanted][-1:]
+    if len(found) == 1:
+        return found[0]
+    several = f"{wanted!r} is short for {' and '.join(found)}." if found else f"there is no version {wanted!r} of the data."
+    raise InputError(several, "`goodsight catalogue list` shows all versions.")
+
+
+def _end_of(date: str) -> datetime | None:
+    """The last instant of a day, or the time given, in UTC where it names no zone; None for what is neither."""
+    try:
+        time = datetime.fromisoformat(date)
+    except ValueError:
+        return None
+    time = time.replace(tzinfo=UTC) if time.tzinfo is None else time
+    return time + timedelta(days=1) - timedelta(microseconds=1) if len(date) == len("2026-01-31") else time
 
 
 def _clear_leftovers(root: Path, name: str) -> None:
@@ -107,35 +155,74 @@ def _commit(root: Path, snapshot: Snapshot, name: str, tag: str) -> None:
     shutil.rmtree(root / name)  # the cache has the bytes
     write_json(root / f"{name}.json", snapshot.manifest)
     _git(root, "add", ".gitignore", f"{name}.dvc", f"{name}.json")
-    message = f"{tag}: {snapshot.manifest['counts']['products']} products"
-    _git(root, "commit", "--quiet", "--allow-empty", "--message", message)
+    _git(root, "commit", "--quiet", "--allow-empty", "--message", _message(snapshot, tag))
     _git(root, "tag", "--annotate", "--message", snapshot.digest, tag)
 
 
-def store(snapshot_folder: Path, home: Path, name: str) -> str:
+def _commit_again(root: Path, snapshot: Snapshot, name: str, tag: str) -> None:
+    """Makes a version that is kept the newest of its name."""
+    _clear_leftovers(root, name)
+    _git(root, "checkout", "--quiet", tag, "--", f"{name}.dvc", f"{name}.json")
+    _git(root, "commit", "--quiet", "--allow-empty", "--message", _message(snapshot, tag))
+
+
+def _message(snapshot: Snapshot, tag: str) -> str:
+    return f"{tag}: {snapshot.manifest['counts']['products']} products"
+
+
+def import_version(
+    path: Path, name: str, home: Path, layout: str = "", mapping: Mapping | None = None, update: bool = False
+) -> str:
+    """Imports the catalogue at `path` and keeps it as a version of `name`; the same input gives the same revision.
+
+    With `update` it holds the changes since the newest version of `name` (`catalogue.update`). Raises `InputError` without
+    such a version, and `BusyError` when another import made a newer one meanwhile.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    parent = resolve(_safe(name), home) if update else ""
+    with tempfile.TemporaryDirectory(dir=home, prefix=".import-") as folder:
+        snapshot = Path(folder) / "snapshot"
+        if update:
+            import_update(path, fetch(parent, home, Path(folder) / "parent"), snapshot, layout, mapping)
+        else:
+            import_catalogue(path, snapshot, layout, mapping)
+        return store(snapshot, home, name, parent)
+
+
+def _safe(name: str) -> str:
+    """`name` as a tag can have it."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-") or "catalogue"
+
+
+def store(snapshot_folder: Path, home: Path, name: str, parent: str = "") -> str:
     """Keeps the snapshot as a version of the catalogue `name` and returns its revision (the tag).
 
-    A digest that is kept already is not committed again. Raises `BusyError` while another process stores, and
-    `InputError` or `IntegrityError` when the snapshot is not whole.
+    A digest that is kept already is not stored again, it becomes the newest of its name. Raises `BusyError` while another
+    process stores or when `parent` is given and no longer the newest version of `name`, and `InputError` or `IntegrityError`
+    when the snapshot is not whole.
     """
     snapshot = Snapshot.open(snapshot_folder)
-    name = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-") or "catalogue"
+    name = _safe(name)
     tag = f"{name}-{snapshot.digest[:12]}"
     root = _root(home)
     _quiet()
     with exclusive(root.with_name("data.lock"), "storing a version of the data"):
         if not root.is_dir():
             _init(root)
-        if tag not in _tags(root):
+        newest = next((each for _, each in reversed(_history(root)) if _name_of(each) == name), "")
+        if parent not in ("", newest):
+            raise BusyError(f"{newest} was imported while the changes to {parent} were read.", "Import the changes again.")
+        if tag not in (each for _, each in _history(root)):
             _commit(root, snapshot, name, tag)
+        elif tag != newest:
+            _commit_again(root, snapshot, name, tag)
     return tag
 
 
 def describe(revision: str, home: Path) -> dict[str, Any]:
-    """The manifest of a version, with `revision` and `name`. Raises `InputError` when there is no such version."""
+    """The manifest of a version (as `resolve` takes it), with `revision` and `name`. Raises `InputError` when there is none."""
     root = _root(home)
-    if revision not in _tags(root):
-        raise InputError(f"there is no version {revision!r} of the data.", "`goodsight catalogue list` shows them.")
+    revision = resolve(revision, home)
     name = revision.rpartition("-")[0]
     manifest = json.loads(_git(root, "show", f"refs/tags/{revision}:{name}.json"))
     return manifest | {"revision": revision, "name": name}
@@ -143,7 +230,7 @@ def describe(revision: str, home: Path) -> dict[str, Any]:
 
 def list_versions(home: Path) -> list[dict[str, Any]]:
     """Every version as `describe` gives it, oldest first."""
-    return [describe(tag, home) for tag in _tags(_root(home))]
+    return [describe(tag, home) for tag in dict.fromkeys(tag for _, tag in _history(_root(home)))]
 
 
 def fetch(revision: str, home: Path, out: Path) -> Path:
@@ -152,6 +239,7 @@ def fetch(revision: str, home: Path, out: Path) -> Path:
     Raises `InputError` for an unknown version and `IntegrityError` when its bytes are lost or have changed.
     """
     version = describe(revision, home)
+    revision = version["revision"]
     again = "Import the catalogue again into another home, or pull the data from its DVC remote."
     _quiet()
     from dvc.api import DVCFileSystem
@@ -167,3 +255,11 @@ def fetch(revision: str, home: Path, out: Path) -> Path:
         if Snapshot.open(aside).digest != version["digest"]:
             raise IntegrityError(f"version {revision} of the data holds another snapshot", again)
     return out
+
+
+@contextmanager
+def opened(revision: str, home: Path) -> Iterator[tuple[Snapshot, str]]:
+    """The snapshot of a version (as `resolve` takes it), in a folder that goes at the end, and its revision."""
+    with tempfile.TemporaryDirectory(dir=home, prefix=".version-") as folder:
+        revision = resolve(revision, home)
+        yield Snapshot.open(fetch(revision, home, Path(folder) / "snapshot")), revision

@@ -27,6 +27,7 @@ pipeline_app = typer.Typer(help="The retraining pipeline for a cluster.", no_arg
 app.add_typer(catalogue_app, name="catalogue")
 app.add_typer(pipeline_app, name="pipeline")
 
+WHICH = "a revision, a digest's start, a catalogue's name (its newest version), or a date."
 Home = Annotated[Path | None, typer.Option(help="Folder of all state (default: GOODSIGHT_HOME or .goodsight).")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on the last line of standard output.")]
 Count = Annotated[int, typer.Option("-k", min=1, max=100, help="How many answers.")]
@@ -62,6 +63,7 @@ def _options(
 @app.command()
 def run(
     catalogue: Annotated[Path | None, typer.Option(help="Catalogue folder (default: the embedded furniture sample).")] = None,
+    revision: Annotated[str, typer.Option(help="Train on a version that is kept, instead of importing: " + WHICH)] = "",
     architecture: Annotated[str, typer.Option(help="commercemm, eclip, scale or interbert.")] = "commercemm",
     size: Annotated[str, typer.Option(help="Size of the model: tiny or small.")] = "small",
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 17,
@@ -78,9 +80,11 @@ def run(
 
     check_trainable(model_config(architecture, size))
     _home(home)
-    folder = catalogue or _sample()
-    name = folder.resolve().name
-    result = run_pipeline(Wanted(folder, name, architecture, size, seed, _policy(policy), quiet))
+    if catalogue and revision:
+        raise InputError("Both --catalogue and --revision are given.", "Give the folder to import, or the version to take.")
+    folder = None if revision else catalogue or _sample()
+    name = folder.resolve().name if folder else ""
+    result = run_pipeline(Wanted(folder, name, architecture, size, seed, _policy(policy), quiet, revision))
     if not quiet:
         closing_table(result)
     if as_json:
@@ -186,24 +190,28 @@ def _asked(text: str, attributes: str, **media: Path | None) -> dict[str, Any]:
 
 @catalogue_app.command("import")
 def catalogue_import(
-    folder: Annotated[Path, typer.Argument(help="Catalogue folder: products.jsonl, queries_*.jsonl, media.")],
+    folder: Annotated[Path, typer.Argument(help="A catalogue: a folder with products.jsonl (or .csv, .parquet), or another layout.")],
     name: Annotated[str, typer.Option(help="Name of the catalogue (default: the folder's).")] = "",
+    layout: Annotated[str, typer.Option(help="folder, m5product, abo, fashiongen or huggingface (default: whichever fits).")] = "",
+    mapping: Annotated[Path | None, typer.Option(help="YAML file: which of its columns are which of our fields.")] = None,
+    update: Annotated[bool, typer.Option("--update", help="It holds only what changed since the newest version of --name.")] = False,
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """Import a catalogue folder and keep it as a version; the same input gives the same revision."""
-    from catalogue.versions import describe
+    """Import a catalogue and keep it as a version; the same input gives the same revision."""
+    from catalogue.layouts.mapping import Mapping
+    from catalogue.versions import describe, import_version
     from pipelines.events import Listener
-    from pipelines.local import import_version
 
     root = _home(home)
+    columns = Mapping.load(mapping) if mapping else None
     with Listener(root / "import.log", quiet=as_json) as listener, contextlib.redirect_stdout(listener):
-        revision = import_version(folder, name or folder.resolve().name, root)
+        revision = import_version(folder, name or folder.resolve().name, root, layout, columns, update)
     version = describe(revision, root)
     if as_json:
         _print_json(version)
     else:
-        counts = ", ".join(f"{count:,} {kind}" for kind, count in version["counts"].items())
+        counts = ", ".join(f"{count:,} {kind}" for kind, count in version["counts"].items() if count)
         typer.echo(f"{revision}: {counts}")
 
 
@@ -219,7 +227,7 @@ def catalogue_list(home: Home = None, as_json: Json = False) -> None:
 
 @catalogue_app.command("show")
 def catalogue_show(
-    revision: Annotated[str, typer.Argument(help="A revision, as `catalogue list` shows it.")], home: Home = None, as_json: Json = False
+    revision: Annotated[str, typer.Argument(help=WHICH.capitalize())], home: Home = None, as_json: Json = False
 ) -> None:
     """Show one version: counts, licences, digests."""
     from catalogue.versions import describe
@@ -231,6 +239,44 @@ def catalogue_show(
         from pipelines.report import version_table
 
         version_table(version)
+
+
+@catalogue_app.command("get")
+def catalogue_get(
+    revision: Annotated[str, typer.Argument(help=WHICH.capitalize())],
+    out: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")],
+    home: Home = None,
+) -> None:
+    """Write the very bytes of one version to a folder, every one of them checked."""
+    from catalogue.versions import fetch
+
+    if out.exists():
+        raise InputError(f"{out} exists already.", "Name a folder that does not.")
+    typer.echo(f"Wrote {fetch(revision, _home(home), out)}")
+
+
+@catalogue_app.command("diff")
+def catalogue_diff(
+    before: Annotated[str, typer.Argument(help=WHICH.capitalize())],
+    after: Annotated[str, typer.Argument(help="The later version, said the same way.")],
+    html: Annotated[Path | None, typer.Option(help="Write a page with the pictures to this file.")] = None,
+    shown: Annotated[int, typer.Option(min=0, max=1000, help="How many rows of each kind of change are shown.")] = 20,
+    home: Home = None,
+) -> None:
+    """Compare two versions like a code review: added, removed, changed fields, categories that grew or shrank."""
+    from catalogue.diff import diff
+    from catalogue.review import lines, page
+    from catalogue.versions import opened
+    from goodsight.files import write_bytes
+
+    root = _home(home)
+    with opened(before, root) as (old, old_revision), opened(after, root) as (new, new_revision):
+        found = diff(old, new, shown)
+    for line in lines(found, old_revision, new_revision):
+        typer.echo(line)
+    if html:
+        write_bytes(html, page(found, old_revision, new_revision).encode())
+        typer.echo(f"Wrote {html}")
 
 
 @pipeline_app.command("compile")

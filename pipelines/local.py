@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 import resource
-import tempfile
 import time
 import warnings
 from dataclasses import dataclass
@@ -25,13 +24,14 @@ from pipelines.events import Listener
 class Wanted:
     """What the user asked for."""
 
-    catalogue: Path
+    catalogue: Path | None  # None: the version `revision`, which is kept already
     name: str
     architecture: str = "commercemm"
     size: str = "small"
     seed: int = 17
     policy: str = ""  # YAML text; empty: the policy of this release
     quiet: bool = False
+    revision: str = ""
 
 
 def run(wanted: Wanted) -> dict[str, Any]:
@@ -44,7 +44,7 @@ def run(wanted: Wanted) -> dict[str, Any]:
         folder = root / "runs" / run_id
         with Listener(folder / "run.log", wanted.quiet) as listener:
             with contextlib.redirect_stdout(listener):
-                revision = import_version(wanted.catalogue, wanted.name, root)
+                revision = _revision(wanted, root)
             arguments = _arguments(wanted, revision, root)
             outcome = _execute({**arguments, "run_id": run_id}, folder, listener)
         result = _result(run_id, arguments, outcome, root)
@@ -54,16 +54,11 @@ def run(wanted: Wanted) -> dict[str, Any]:
     return result
 
 
-def import_version(catalogue: Path, name: str, root: Path) -> str:
-    """Imports a catalogue folder and keeps it as a version; the same input gives the same revision."""
-    from catalogue.importer import import_catalogue
-    from catalogue.versions import store
+def _revision(wanted: Wanted, root: Path) -> str:
+    """The version of the data to train on: imported now, or one that is kept."""
+    from catalogue.versions import import_version, resolve
 
-    root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=root, prefix=".import-") as folder:
-        snapshot = Path(folder) / "snapshot"
-        import_catalogue(catalogue, snapshot)
-        return store(snapshot, root, name)
+    return import_version(wanted.catalogue, wanted.name, root) if wanted.catalogue else resolve(wanted.revision, root)
 
 
 def _prepare_environment(root: Path) -> None:

@@ -57,10 +57,11 @@ def _product(record: Row, paths: dict[str, str]) -> Row:
     ids = [record.get("main_image_id"), *(record.get("other_image_id") or [])]
     one = partial(_english, record)
     described = one("product_description") or ". ".join(_values(record.get("bullet_point"), "en"))
+    item, shop = record.get("item_id"), record.get("domain_name")
     return {
-        "id": f"{record['item_id']}@{record['domain_name']}" if record.get("item_id") and record.get("domain_name") else record.get("item_id"),
-        "group": record.get("item_id"),
-        "source": record.get("domain_name"),
+        "id": f"{item}@{shop}" if item and shop else item,
+        "group": item,
+        "source": shop,
         "title": one("item_name"),
         "title_i18n": _titles(record.get("item_name")),
         "description": described,

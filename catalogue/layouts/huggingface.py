@@ -48,8 +48,8 @@ def _lines(rows: datasets.Dataset, name: str) -> Iterator[Line]:
         elif isinstance(kind, datasets.ClassLabel):
             labels[column] = kind.names
     for number, row in enumerate(rows, start=1):
-        named = {column: labels[column][value] if column in labels and value is not None else as_json(value) for column, value in row.items()}
-        yield Line(number, _with_defaults(named, name, number))
+        named = {column: labels[column][value] for column, value in row.items() if column in labels and value is not None}
+        yield Line(number, _with_defaults({**as_json(row), **named}, name, number))
 
 
 def _with_defaults(row: dict[str, Any], split: str, number: int) -> dict[str, Any]:

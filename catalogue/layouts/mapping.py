@@ -82,7 +82,7 @@ class Mapping(BaseModel):
 
 
 def _mapped(table: Table, columns: Columns) -> Iterator[Line]:
-    """Raises `InputError` at the end when a column was in no record at all."""
+    """Raises `InputError` at the end when no record had a column at all, not even an empty one."""
     missing = set(_columns(columns.values()))
     seen = False
     for line in table.lines:
@@ -90,11 +90,12 @@ def _mapped(table: Table, columns: Columns) -> Iterator[Line]:
             yield line
             continue
         seen = True
-        missing -= {name for name in missing if _value(line.record, name) is not None}
+        missing -= {name for name in missing if _has(line.record, name)}
         fields = {name: found for name, spec in columns.items() if (found := _field(name, spec, line.record)) is not None}
         yield replace(line, record={name: value for name, value in line.record.items() if name not in columns} | fields)
     if seen and missing:
-        raise InputError(f"No record of {table.name} has a value for {', '.join(sorted(missing))}.", "Correct the names in the mapping file.")
+        absent = ", ".join(sorted(missing))
+        raise InputError(f"No record of {table.name} has a column {absent}.", "Correct the names in the mapping file.")
 
 
 def _columns(specs: Iterable[str | list[str] | Cell]) -> Iterator[str]:
@@ -114,10 +115,17 @@ def _value(record: Row, column: str) -> Any:
     return _value(inner, rest) if isinstance(inner, dict) else None
 
 
+def _has(record: Row, column: str) -> bool:
+    first, _, rest = column.partition(".")
+    inner = record.get(first)
+    return column in record or (bool(rest) and isinstance(inner, dict) and _has(inner, rest))
+
+
 def _field(name: str, spec: str | list[str] | Cell, record: Row) -> Any:
     if isinstance(spec, Cell):
         value = _value(record, spec.column) if spec.column else spec.value
-        return [part.strip() for part in value.split(spec.separator) if part.strip()] if spec.separator and isinstance(value, str) else value
+        cut = isinstance(value, str) and spec.separator
+        return [part.strip() for part in value.split(spec.separator) if part.strip()] if cut else value
     if isinstance(spec, str):
         return _value(record, spec)
     found = {column: value for column in spec if (value := _value(record, column)) is not None}

@@ -30,9 +30,9 @@ def media_reader(folder: Path) -> Read:
     limit = settings().max_media_bytes
 
     def read(given: str | bytes) -> bytes:
-        data, what = (given, "the file in the table") if isinstance(given, bytes) else (_file(root, given, limit), f"the file {shown(given)}")
+        data = given if isinstance(given, bytes) else _file(root, given, limit)
         if len(data) > limit:
-            raise InputError(f"{what} is larger than {limit:,} bytes (GOODSIGHT_MAX_MEDIA_BYTES)")
+            raise InputError(f"the file {shown(given)} is larger than {limit:,} bytes (GOODSIGHT_MAX_MEDIA_BYTES)")
         return data
 
     return read

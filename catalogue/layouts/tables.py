@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -108,7 +108,7 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
             raise InputError(f"{path} is damaged after line {number}: {error}.", "Copy or download the file again.") from error
 
 
-def _open(path: Path) -> IO[bytes]:
+def _open(path: Path) -> BinaryIO | gzip.GzipFile:
     return gzip.open(path) if path.suffix == ".gz" else open(path, "rb")
 
 
@@ -151,7 +151,7 @@ def _csv_line(number: int, names: list[str], cells: list[str], delimiter: str) -
         return unreadable(number, text, f"the row has {len(cells)} cells, the header {len(names)}")
     if any("\udc80" <= letter <= "\udcff" for letter in text):
         return unreadable(number, text.encode("utf-8", "replace").decode(), "the line is not UTF-8 text")
-    return Line(number, {name: _cell(cell) for name, cell in zip(names, cells, strict=True) if cell.strip()})
+    return Line(number, {name: _cell(cell) if cell.strip() else None for name, cell in zip(names, cells, strict=True)})
 
 
 def _cell(text: str) -> Any:
@@ -181,7 +181,7 @@ def _parquet(path: Path) -> Iterator[Line]:
             for batch in file.iter_batches(batch_size=PARQUET_ROWS):
                 for row in batch.to_pylist(maps_as_pydicts="lossy"):
                     number += 1
-                    yield Line(number, {name: as_json(value) for name, value in row.items() if value is not None})
+                    yield Line(number, as_json(row))
     except (pa.ArrowException, OSError) as error:
         raise _damaged(path, error) from error
 

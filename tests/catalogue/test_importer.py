@@ -18,7 +18,7 @@ from tests.catalogue.made import PRODUCTS, Make, product, query, write_lines
 def test_a_catalogue_becomes_a_snapshot(make_catalogue: Make, tmp_path: Path) -> None:
     folder = make_catalogue()
     manifest = import_catalogue(folder, tmp_path / "out")
-    assert manifest["counts"] == {"products": PRODUCTS, "queries": PRODUCTS, "events": 0, "unreadable": 0}
+    assert manifest["counts"] == {"products": PRODUCTS, "queries": PRODUCTS, "events": 0, "tombstones": 0, "unreadable": 0}
     assert manifest["licences"] == {"CC0": PRODUCTS} and manifest["source"] == "shop" and manifest["parent"] is None
     [first] = Snapshot.open(tmp_path / "out").products().slice(0, 1).to_pylist()
     assert first["images"] == [(folder / "images/p0.jpg").read_bytes()]
@@ -163,7 +163,7 @@ def test_a_wrong_folder_is_told_in_one_sentence(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=words):
             import_catalogue(folder, tmp_path / "out")
     (empty / "products.jsonl").write_text("\n\n")
-    with pytest.raises(InputError, match=r"has no products: products\.jsonl is empty"):
+    with pytest.raises(InputError, match=r"has no records: products\.jsonl is empty"):
         import_catalogue(empty, tmp_path / "out")
     with pytest.raises(InputError, match="no layout 'shopify'"):
         import_catalogue(empty, tmp_path / "out", "shopify")

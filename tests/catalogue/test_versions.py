@@ -13,7 +13,7 @@ import pytest
 
 from catalogue.importer import import_catalogue
 from catalogue.snapshot import Snapshot
-from catalogue.versions import describe, fetch, list_versions, store
+from catalogue.versions import describe, fetch, import_version, list_versions, opened, resolve, store
 from goodsight.digests import sha256_files
 from goodsight.errors import BusyError, InputError, IntegrityError
 from goodsight.files import exclusive
@@ -138,3 +138,49 @@ def test_a_git_that_started_us_is_left_alone(first: Path, tmp_path: Path, monkey
     monkeypatch.setenv("GIT_INDEX_FILE", str(tmp_path / "index"))
     store(first, tmp_path / "home", "shop")
     assert not (tmp_path / "elsewhere").exists() and not (tmp_path / "index").exists()
+
+
+def test_a_version_is_found_by_tag_digest_name_and_date(first: Path, second: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    one, two = store(first, home, "shop"), store(second, home, "shop")
+    other = store(first, home, "garden")
+    digest = Snapshot.open(second).digest
+    for wanted in (two, digest, digest[:8], digest[:20], "shop", "shop@9999-01-01", "shop@9999-01-01T00:00:00+02:00"):
+        assert resolve(wanted, home) == two
+    assert resolve("9999-01-01", home) == other and one in str(pytest.raises(InputError, resolve, Snapshot.open(first).digest, home).value)
+    for wanted in ("none", "shop@1999-01-01", "1999-01-01", "abc", "garden@", "@", ""):
+        with pytest.raises(InputError, match="there is no version"):
+            resolve(wanted, home)
+
+
+def test_what_was_imported_last_is_the_newest_also_when_it_is_old(first: Path, second: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    one, two = store(first, home, "shop"), store(second, home, "shop")
+    assert resolve("shop", home) == two
+    assert store(first, home, "shop") == one == resolve("shop", home)
+    assert [version["revision"] for version in list_versions(home)] == [one, two]
+    assert Snapshot.open(fetch("shop", home, tmp_path / "out")).digest == Snapshot.open(first).digest
+
+
+def test_an_update_needs_a_version_to_update(make_catalogue: Make, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no version 'shop'"):
+        import_version(make_catalogue(), "shop", tmp_path / "home", update=True)
+
+
+def test_changes_are_not_put_on_another_version_than_they_were_made_for(first: Path, second: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    parent = store(first, home, "shop")
+    store(second, home, "shop")
+    with pytest.raises(BusyError, match="was imported while the changes to"):
+        store(first, home, "shop", parent)
+
+
+def test_imports_and_updates_follow_each_other(make_catalogue: Make, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    one = import_version(make_catalogue(), "shop", home)
+    two = import_version(make_catalogue([product(0) | {"title": "New"}], [], name="changes"), "shop", home, update=True)
+    assert [version["revision"] for version in list_versions(home)] == [one, two]
+    assert describe("shop", home)["parent"] == describe(one, home)["digest"]
+    with opened("shop", home) as (snapshot, revision):
+        assert revision == two and snapshot.products(["title"])["title"].to_pylist()[-1] == "New"
+    assert sorted(path.name for path in home.iterdir()) == ["data", "data.lock"]

@@ -61,8 +61,13 @@ def test_unreadable_lines_pass() -> None:
     assert [line.reason for line in mapped({"product": {"id": "sku"}}, RECORD, None)] == ["", "broken"]
 
 
+def test_an_empty_column_is_a_column() -> None:
+    [line] = mapped({"product": {"images": ["front", "more"], "price": "cost"}}, {"id": 1, "front": None, "more": None, "cost": None})
+    assert line.whole() == {"id": 1, "front": None, "more": None, "cost": None}
+
+
 def test_a_column_that_no_record_has_is_refused() -> None:
-    with pytest.raises(InputError, match=r"No record of items\.csv has a value for nmae\.en"):
+    with pytest.raises(InputError, match=r"No record of items\.csv has a column nmae\.en"):
         mapped({"product": {"id": "sku", "title": "nmae.en"}}, RECORD)
 
 

@@ -89,7 +89,8 @@ ITEM = {"item_id": "12", "caption": "红色沙发", "category": "Home > Sofas", 
 
 @pytest.mark.parametrize("form", ["array", "by id", "lines"])
 def test_m5product(tmp_path: Path, form: str) -> None:
-    text = {"array": json.dumps([ITEM, "broken"]), "by id": json.dumps({"12": ITEM, "13": 5}), "lines": json.dumps(ITEM) + "\nbroken\n"}[form]
+    forms = {"array": json.dumps([ITEM, "broken"]), "by id": json.dumps({"12": ITEM, "13": 5}), "lines": json.dumps(ITEM) + "\nbroken\n"}
+    text = forms[form]
     write(tmp_path / "m5" / ("meta_info.jsonl" if form == "lines" else "meta_info.json"), text.encode())
     write(tmp_path / "m5/images/12.jpg", jpeg(8, 8))
     [row] = products(tmp_path / "m5", tmp_path / "out")
@@ -147,7 +148,8 @@ def test_a_file_that_is_no_fashiongen_is_refused(tmp_path: Path) -> None:
 def test_a_dataset_on_disk(tmp_path: Path) -> None:
     import datasets
 
-    features = datasets.Features({"name": datasets.Value("string"), "kind": datasets.ClassLabel(names=["chair", "sofa"]), "image": datasets.Image()})
+    kinds = {"name": datasets.Value("string"), "kind": datasets.ClassLabel(names=["chair", "sofa"]), "image": datasets.Image()}
+    features = datasets.Features(kinds)
     rows = {"name": ["Wide sofa", None], "kind": [1, 0], "image": [{"bytes": jpeg(8, 8), "path": None}, None]}
     splits = {split: datasets.Dataset.from_dict(rows, features=features) for split in ("train", "validation")}
     datasets.DatasetDict(splits).save_to_disk(tmp_path / "saved")
