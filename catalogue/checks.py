@@ -1,215 +1,326 @@
 """The facts that the expectations judge: one pandas row a product or query, with columns such as `image_error`.
 
-Media are decoded here, once each, from a stream of batches; only texts and numbers reach pandas. A column that ends in
-`_error` (or `_leak`, `unknown_category`, `duplicate_of`) is null when all is well and holds the words of the reason
-otherwise, so that an expectation "is null" gives the reason with the row.
+Texts stay in Arrow and only facts reach pandas. A column that ends in `_error`, `_leak` or `_of` (or `unknown_category`, ...) is
+null when all is well and holds the words of the reason otherwise, so that an expectation "is null" gives the reason with the row.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from catalogue.media import decode_audio, decode_image, video_frames
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from catalogue.lookalikes import clusters
+from catalogue.media_checks import Media, join, media_facts
 from catalogue.snapshot import Snapshot
-from goodsight.digests import sha256_bytes
-from goodsight.errors import InputError
 from goodsight.progress import track
 from goodsight.settings import settings
 
 if TYPE_CHECKING:
     import pandas as pd
-    import pyarrow as pa
 
 PRODUCT_FACTS = ("id", "title", "description", "category_path", "price", "group", "split", "line", "problems")
 QUERY_FACTS = ("id", "kind", "text", "relevant", "split", "line", "file", "problems")
-FIELD_ERRORS = {
-    "images": "image_error",
-    "image": "image_error",
-    "video": "video_error",
-    "audio": "audio_error",
-    "price": "price_error",
-}
+FIELD_ERRORS = {"images": "image_error", "image": "image_error", "video": "video_error", "audio": "audio_error", "price": "price_error"}
 ERRORS = ("record_error", "image_error", "video_error", "audio_error", "price_error")
-HELD_OUT = ("val", "test")
+FLAT = 2.0  # standard deviation of brightness below which a picture shows nothing
+SCRIPTS = ("Latin", "Cyrillic", "Greek", "Arabic", "Hebrew", "Devanagari", "Thai", "Hangul", "Hiragana", "Katakana", "Han")
+COMMON_SCRIPT = 0.02  # share of the titles from which on a script belongs to the catalogue
 
-Facts = dict[str, Any]
-
-
-def _fault(decode: Callable[[bytes], Any], data: bytes) -> str | None:
-    """Why `data` cannot be decoded, or None."""
-    try:
-        decode(data)
-    except InputError as error:
-        return error.message
-    return None
+Codes = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+Words = NDArray[np.object_]  # texts and None
 
 
-def _join(reasons: Iterable[str | None]) -> str | None:
-    return "; ".join(reason for reason in reasons if reason) or None
+def _read(snapshot: Snapshot, table: str, facts: Sequence[str], media: Sequence[str]) -> tuple[pa.Table, list[Media]]:
+    """The columns `facts` of a table, and the facts of its media."""
+    found: list[Media] = []
+    with ThreadPoolExecutor(settings().threads) as pool:
+        for batch in track(snapshot.batches(table, media), f"check {table}", "batches"):
+            found.extend(media_facts(batch, pool))
+    return snapshot.read(table, facts).combine_chunks(), found
 
 
-def _image_error(images: list[bytes]) -> str | None:
-    faults = [_fault(decode_image, image) for image in images]
-    if len(images) < 2:
-        return _join(faults)
-    return _join(fault and f"image {number} of {len(images)}: {fault}" for number, fault in enumerate(faults, 1))
+def _codes(column: pa.ChunkedArray | pa.Array) -> Codes:
+    """Equal values get equal numbers, in order of first appearance; a null gets -1."""
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return np.asarray(pc.fill_null(array.dictionary_encode().indices, -1)).astype(np.int64)
 
 
-def _media_facts(media: Facts) -> Facts:
-    """Errors of one row's media; of a product also the digest of its main image."""
-    images = media.get("images") or [image for image in [media.get("image")] if image is not None]
+def _firsts(codes: Codes) -> Mask:
+    """Rows with the first of equal codes."""
+    found = np.zeros(len(codes), dtype=bool)
+    found[np.unique(codes, return_index=True)[1]] = True
+    return found
+
+
+def _words(where: Mask, texts: Sequence[str] | Words) -> Words:
+    """`texts`, one for each True of `where`, in their places; None elsewhere."""
+    found = np.full(len(where), None, dtype=object)
+    found[where] = np.asarray(texts, dtype=object)
+    return found
+
+
+def _objects(column: pa.ChunkedArray) -> Words:
+    found: Words = column.to_numpy(zero_copy_only=False)
+    return found
+
+
+def _repeated(ids: Codes, lines: NDArray[Any]) -> NDArray[np.float64]:
+    """The line of the earlier row with the same id, NaN where there is none."""
+    _, first, places = np.unique(ids, return_index=True, return_inverse=True)
+    earlier = first[places]
+    return np.where(earlier == np.arange(len(ids)), np.nan, lines[earlier].astype(np.float64))
+
+
+def _errors(problems: pa.ChunkedArray, media: list[Media]) -> dict[str, Words]:
+    """What the importer and the decoders say, by field."""
+    found = {name: np.full(len(media), None, dtype=object) for name in ERRORS}
+    for row, facts in enumerate(media):
+        if facts.image_error or facts.video_error or facts.audio_error:
+            for name in ("image_error", "video_error", "audio_error"):
+                found[name][row] = getattr(facts, name)
+    for row in np.flatnonzero(np.asarray(pc.list_value_length(problems.combine_chunks())) > 0).tolist():
+        for problem in problems[row].as_py():
+            field, _, text = problem.partition(": ")
+            name = FIELD_ERRORS.get(field, "record_error")
+            found[name][row] = join([found[name][row], problem if name == "record_error" else text])
+    return found
+
+
+def _lengths(column: pa.ChunkedArray) -> NDArray[np.int64]:
+    return np.asarray(pc.utf8_length(column)).astype(np.int64)
+
+
+# Categories
+
+
+def _unknown(categories: pa.ChunkedArray, codes: Codes, tops: Codes, first: Mask, known: list[str] | None) -> Words:
+    """Why a row's category is not known; None where it is, or where there is none."""
+    names = _objects(categories)
+    if known is not None:
+        bad = (codes >= 0) & ~np.asarray(pc.is_in(categories, pa.array(known, pa.string())))
+        return _words(bad, [f"unknown category {name!r}; add it to categories.txt to allow it" for name in names[bad]])
+    sizes = np.bincount(tops[first & (tops >= 0)], minlength=1 + max(tops.max(initial=0), 0))
+    bad = (tops >= 0) & (sizes[tops] < 2)
+    told = "unknown category {name!r}: no other product is in {top!r}; to allow it, list all category paths in categories.txt"
+    return _words(bad, [told.format(name=name, top=name.split(" > ")[0]) for name in names[bad]])
+
+
+def _category_facts(table: pa.Table, first: Mask, known: list[str] | None) -> dict[str, Any]:
+    paths = table["category_path"].combine_chunks()
+    there = pc.greater(pc.list_value_length(paths), 0)
+    categories = pa.chunked_array([pc.if_else(there, pc.binary_join(paths, " > "), None)])
+    codes, tops = _codes(categories), _codes(pc.if_else(there, pc.binary_join(pc.list_slice(paths, 0, 1), ""), None))
+    sizes = np.bincount(codes[first] + 1, minlength=codes.max(initial=0) + 2)[codes + 1]
     return {
-        "image_count": len(images),
-        "main_image": sha256_bytes(images[0]) if images else None,
-        "image_error": _image_error(images),
-        "video_error": _fault(video_frames, media["video"]) if media.get("video") is not None else None,
-        "audio_error": _fault(decode_audio, media["audio"]) if media.get("audio") is not None else None,
-        "has_video": media.get("video") is not None,
-        "has_audio": media.get("audio") is not None,
+        "category": _objects(categories),
+        "unknown_category": _unknown(categories, codes, tops, first, known),
+        "category_size": sizes.astype(np.int64),
+        "category_share": sizes / max(int(first.sum()), 1),
+        "label_conflict": _conflicts(table["title"], codes, first, categories),
     }
 
 
-def _media_rows(batch: pa.RecordBatch, names: list[str]) -> Iterator[Facts]:
-    """The media columns of a batch, one row at a time, so that one row's bytes are copied at once."""
-    for index in range(batch.num_rows):
-        yield {name: batch.column(name)[index].as_py() for name in names}
+def _conflicts(titles: pa.ChunkedArray, categories: Codes, first: Mask, names: pa.ChunkedArray) -> Words:
+    """Rows that have another category than most products of the same title: candidates for label noise."""
+    plain = pc.utf8_lower(pc.utf8_trim_whitespace(titles))
+    same = _codes(plain)
+    counted = first & (categories >= 0) & (np.asarray(pc.utf8_length(plain)) > 0)
+    keys, counts = np.unique(same[counted] * (categories.max(initial=0) + 1) + categories[counted], return_counts=True)
+    title, category = np.divmod(keys, categories.max(initial=0) + 1)
+    order = np.lexsort((category, -counts, title))  # the most frequent category of each title first
+    usual = np.full(same.max(initial=0) + 1, -1, dtype=np.int64)
+    leading = order[_firsts(title[order])]
+    usual[title[leading]] = category[leading]
+    bad = counted & (usual[same] != categories) & (usual[same] >= 0)
+    labels = names.combine_chunks().dictionary_encode().dictionary
+    return _words(bad, [f"products of the same title are in {labels[int(code)].as_py()!r}" for code in usual[same[bad]]])
 
 
-def _rows(snapshot: Snapshot, table: str, facts: tuple[str, ...], media: list[str]) -> Iterator[Facts]:
-    """Facts of every row of a table in order, with its media decoded on all threads."""
-    with ThreadPoolExecutor(settings().threads) as pool:
-        for batch in snapshot.batches(table, [*facts, *media], size=64):
-            found = pool.map(_media_facts, _media_rows(batch, media))
-            for row, extra in zip(batch.select(list(facts)).to_pylist(), found, strict=True):
-                yield _with_problems(row | extra)
+# Splits
 
 
-def _with_problems(row: Facts) -> Facts:
-    """The problems that the importer noted, as `*_error` facts."""
-    for name in ERRORS:
-        row.setdefault(name, None)
-    for problem in row.pop("problems"):
-        field, _, text = problem.partition(": ")
-        error = FIELD_ERRORS.get(field, "record_error")
-        row[error] = _join([row[error], problem if error == "record_error" else text])
-    return row
+def _leaks(codes: Codes, train: Mask, held_out: Mask, names: Sequence[str] | Words) -> Words:
+    """For every held-out row the name of the value that it shares with a row of train, else None."""
+    shared = np.zeros(codes.max(initial=0) + 1, dtype=bool)
+    shared[codes[train & (codes >= 0)]] = True
+    leaks = held_out & (codes >= 0) & shared[codes]
+    return _words(leaks, np.asarray(names, dtype=object)[leaks])
 
 
-def _add_duplicates(rows: list[Facts]) -> None:
-    """`duplicate_of`: the line of an earlier row with the same id, or None."""
-    first: dict[str, int] = {}
-    for row in rows:
-        row["duplicate_of"] = first.get(row["id"])
-        first.setdefault(row["id"], row["line"])
+def _pictures(media: list[Media], ids: Words, groups: Codes, train: Mask, held_out: Mask) -> dict[str, Any]:
+    """Facts of the main images, and who looks like whom across groups; of a flat picture nobody says that."""
+    pictures = [facts.picture for facts in media]
+    found: dict[str, Any] = {
+        "image_side": np.array([np.nan if picture is None else picture.side for picture in pictures]),
+        "image_contrast": np.array([np.nan if picture is None else picture.contrast for picture in pictures]),
+    }
+    digests = np.array([picture and picture.digest for picture in pictures], dtype=object)
+    found["image_leak"] = _leaks(_codes(pa.array(digests, pa.string())), train, held_out, digests)
+    rows = np.flatnonzero(found["image_contrast"] >= FLAT)
+    looks = np.full(len(media), -1, dtype=np.int64)
+    looks[rows] = clusters(np.array([pictures[row].look for row in rows], dtype=np.uint64))  # type: ignore[union-attr]
+    found["lookalike_of"] = _lookalikes(looks, groups, ids)
+    found["lookalike_leak"] = _leaks(looks, train, held_out & (found["image_leak"] == None), found["lookalike_of"])  # noqa: E711
+    return found
 
 
-def _frame(rows: list[Facts], columns: list[str]) -> pd.DataFrame:
-    """A frame with `columns` and the row number; texts stay objects, so that a missing one is None and never NaN."""
-    import pandas as pd
-
-    frame = pd.DataFrame(
-        {name: pd.Series([row[name] for row in rows], dtype=KINDS.get(name, object)) for name in columns}
-    )
-    frame.insert(0, "row", range(len(rows)))
-    return frame
-
-
-KINDS: dict[str, Any] = {
-    "line": "int64",
-    "title_length": "int64",
-    "description_length": "int64",
-    "text_length": "int64",
-    "image_count": "int64",
-    "category_size": "int64",
-    "category_share": "float64",
-    "price": "float64",
-    "duplicate_of": "float64",
-    "has_video": "bool",
-    "has_audio": "bool",
-}
+def _lookalikes(looks: Codes, groups: Codes, ids: Words) -> Words:
+    """The id of the first product whose picture looks the same, for products of another group than that one's."""
+    known = np.flatnonzero(looks >= 0)
+    found = np.full(len(looks), None, dtype=object)
+    if len(known):
+        _, first, places = np.unique(looks[known], return_index=True, return_inverse=True)
+        earliest = known[first[places]]
+        other = groups[earliest] != groups[known]
+        found[known[other]] = ids[earliest[other]]
+    return found
 
 
-def _price_error(row: Facts) -> str | None:
-    price = row["price"]
-    if price is not None and not abs(price) < float("inf"):
-        return f"the price is {price}, not a number that can be paid"
-    return row["price_error"] and f"the price {row['price_error']}"
+# Texts
 
 
-def _unknown_category(row: Facts, known: set[str] | None, tops: Counter[str]) -> str | None:
-    path = row["category_path"]
-    if not path:
-        return None
-    if known is not None:
-        allowed = row["category"] in known
-        return None if allowed else f"unknown category {row['category']!r}; add it to categories.txt to allow it"
-    if tops[path[0]] > 1:
-        return None
-    return (
-        f"unknown category {row['category']!r}: no other product is in {path[0]!r}; "
-        "to allow it, list all category paths in categories.txt"
-    )
+def _foreign_scripts(titles: pa.ChunkedArray) -> Words:
+    """Titles in a script that is rare in the catalogue, with the script's name."""
+    plain = np.asarray(pc.string_is_ascii(titles))
+    scripts = np.where(plain, "Latin", "").astype(object)
+    rest = titles.filter(pa.array(~plain))
+    counts = [np.asarray(pc.count_substring_regex(rest, rf"\p{{{script}}}")) for script in SCRIPTS] if len(rest) else []
+    if counts:
+        stacked = np.stack(counts)
+        scripts[~plain] = np.where(stacked.max(axis=0) > 0, np.array(SCRIPTS, dtype=object)[stacked.argmax(axis=0)], "")
+    names, places, sizes = np.unique(scripts.astype(str), return_inverse=True, return_counts=True)
+    rare = (sizes < COMMON_SCRIPT * len(titles)) & (names != "")
+    return _words(rare[places], names[places[rare[places]]])
 
 
-def _leaks(rows: list[Facts], key: str) -> list[str | None]:
-    """For every val or test row the value of `key` that it shares with a train row (no repeated one), or None."""
-    train = {row[key] for row in rows if row["split"] == "train" and row["duplicate_of"] is None} - {None}
-    return [row[key] if row["split"] in HELD_OUT and row[key] in train else None for row in rows]
+def _copies(texts: pa.ChunkedArray) -> NDArray[np.int64]:
+    """How many rows have the same text; 0 for an empty one."""
+    codes = _codes(texts)
+    sizes = np.bincount(codes, minlength=1)[codes]
+    return np.where(np.asarray(pc.utf8_length(texts)) > 0, sizes, 0).astype(np.int64)
 
 
-def _add_category_facts(rows: list[Facts], categories: list[str] | None) -> None:
-    known = None if categories is None else set(categories)
-    for row in rows:
-        row["category"] = " > ".join(row["category_path"]) or None
-    firsts = list({row["id"]: row for row in reversed(rows)}.values())
-    tops = Counter(row["category_path"][0] for row in firsts if row["category_path"])
-    sizes = Counter(row["category"] for row in firsts)
-    for row in rows:
-        row["unknown_category"] = _unknown_category(row, known, tops)
-        row["category_size"] = sizes[row["category"]]
-        row["category_share"] = sizes[row["category"]] / len(firsts)
+def _price_errors(prices: NDArray[np.float64], there: Mask, told: Words) -> Words:
+    found = np.array([error and f"the price {error}" for error in told], dtype=object)
+    wrong = there & ~np.isfinite(prices)
+    found[wrong] = [f"the price is {price}, not a number that can be paid" for price in prices[wrong]]
+    return found
 
 
 def product_checks(snapshot: Snapshot) -> pd.DataFrame:
     """One row a product with the facts that `expectations/products.json` judges."""
-    stream = _rows(snapshot, "products", PRODUCT_FACTS, ["images", "video", "audio"])
-    rows = list(track(stream, "check products", "products", total=snapshot.manifest["counts"]["products"]))
-    _add_category_facts(rows, snapshot.manifest["categories"])
-    _add_duplicates(rows)
-    for row, group, image in zip(rows, _leaks(rows, "group"), _leaks(rows, "main_image"), strict=True):
-        row |= {"group_leak": group, "image_leak": image, "price_error": _price_error(row)}
-        row |= {"title_length": len(row["title"]), "description_length": len(row["description"])}
-    columns = ["id", "line", "title_length", "description_length", "category", "unknown_category", "category_size"]
-    columns += ["category_share", "price", "duplicate_of", "group_leak", "image_leak", "split", "image_count"]
-    return _frame(rows, [*columns, "has_video", "has_audio", *ERRORS])
+    table, media = _read(snapshot, "products", PRODUCT_FACTS, ["images", "video", "audio"])
+    lines, codes, groups = np.asarray(table["line"]), _codes(table["id"]), _codes(table["group"])
+    first, splits, ids = _firsts(codes), _objects(table["split"]), _objects(table["id"])
+    train, held_out = first & (splits == "train"), (splits == "val") | (splits == "test")
+    errors = _errors(table["problems"], media)
+    prices, priced = _numbers(table["price"])
+    errors["price_error"] = _price_errors(prices, priced, errors["price_error"])
+    facts = {
+        "id": ids,
+        "line": lines.astype(np.int64),
+        "title_length": _lengths(table["title"]),
+        "description_length": _lengths(table["description"]),
+        "description_copies": _copies(table["description"]),
+        "foreign_script": _foreign_scripts(table["title"]),
+        **_category_facts(table, first, snapshot.manifest["categories"]),
+        "price": prices,
+        "duplicate_of": _repeated(codes, lines),
+        "group_leak": _leaks(groups, train, held_out, _objects(table["group"])),
+        **_pictures(media, ids, groups, train, held_out),
+        "split": splits,
+    }
+    return _frame(facts | _counts(media) | errors)
 
 
-def _content_error(row: Facts) -> str | None:
-    """Why the query asks nothing: its kind needs what it does not carry."""
-    present = {"text": bool(row["text"]), "image": row["image_count"] > 0, "voice": row["has_audio"]}
-    told = row["image_error"] if row["kind"] == "image" else row["audio_error"] if row["kind"] == "voice" else None
-    if present[row["kind"]] or told:
-        return None
-    return f"the {row['kind']} query has no {'audio' if row['kind'] == 'voice' else row['kind']}"
+def _numbers(column: pa.ChunkedArray) -> tuple[NDArray[np.float64], Mask]:
+    """The numbers, NaN for a missing one, and which are there."""
+    return np.asarray(pc.fill_null(column, np.nan)).astype(np.float64), np.asarray(column.is_valid())
 
 
-def _relevant_error(row: Facts, kept: set[str]) -> str | None:
-    relevant = row["relevant"]
+def _counts(media: list[Media]) -> dict[str, Any]:
+    return {
+        "image_count": np.array([facts.images for facts in media], dtype=np.int64),
+        "has_video": np.array([facts.has_video for facts in media], dtype=bool),
+        "has_audio": np.array([facts.has_audio for facts in media], dtype=bool),
+    }
+
+
+def _frame(facts: dict[str, Any]) -> pd.DataFrame:
+    """A frame of the facts; texts are objects, so that a missing one is None and never NaN."""
+    import pandas as pd
+
+    return pd.DataFrame(facts)
+
+
+# Queries
+
+
+def _content_errors(kinds: Words, lengths: NDArray[np.int64], media: list[Media], errors: dict[str, Words]) -> Words:
+    """Why a query asks nothing: its kind needs what it does not carry."""
+    found = np.full(len(kinds), None, dtype=object)
+    for row, (kind, facts) in enumerate(zip(kinds, media, strict=True)):
+        present = {"text": lengths[row] > 0, "image": facts.images > 0, "voice": facts.has_audio}[kind]
+        told = errors["image_error"][row] if kind == "image" else errors["audio_error"][row] if kind == "voice" else None
+        if not present and not told:
+            found[row] = f"the {kind} query has no {'audio' if kind == 'voice' else kind}"
+    return found
+
+
+def _relevant_error(relevant: list[str], kept: set[str]) -> str | None:
     if any(product in kept for product in relevant):
         return None
     return f"none of {', '.join(relevant[:3])} is in the snapshot" if relevant else "it lists no relevant product"
 
 
+def _strangers(table: pa.Table, words: dict[str, str]) -> Iterator[str | None]:
+    """For a text query none of whose words is in a relevant product's words (by id): those words, else None."""
+    for kind, text, relevant in zip(*(table[name].to_pylist() for name in ("kind", "text", "relevant")), strict=True):
+        told = " ".join(words.get(product, "") for product in relevant)
+        asked = set(text.lower().split())
+        yield text if kind == "text" and told and asked and asked.isdisjoint(told.split()) else None
+
+
 def query_checks(snapshot: Snapshot, kept: set[str]) -> pd.DataFrame:
     """One row a query with the facts that `expectations/queries.json` judges; `kept` are the ids of products left."""
-    stream = _rows(snapshot, "queries", QUERY_FACTS, ["image", "audio"])
-    rows = list(track(stream, "check queries", "queries", total=snapshot.manifest["counts"]["queries"]))
-    _add_duplicates(rows)
-    for row in rows:
-        row |= {"text_length": len(row["text"]), "content_error": _content_error(row)}
-        row["relevant_error"] = _relevant_error(row, kept)
-    columns = ["id", "file", "line", "kind", "text_length", "split", "duplicate_of", "content_error", "relevant_error"]
-    return _frame(rows, [*columns, "record_error", "image_error", "audio_error"])
+    table, media = _read(snapshot, "queries", QUERY_FACTS, ["image", "audio"])
+    lines, codes = np.asarray(table["line"]), _codes(table["id"])
+    splits, kinds, lengths = _objects(table["split"]), _objects(table["kind"]), _lengths(table["text"])
+    errors = _errors(table["problems"], media)
+    texts = pc.if_else(pc.equal(table["kind"], "text"), pc.utf8_lower(table["text"]), None)
+    held_out = (splits == "val") | (splits == "test")
+    return _frame(
+        {
+            "id": _objects(table["id"]),
+            "file": _objects(table["file"]),
+            "line": lines.astype(np.int64),
+            "kind": kinds,
+            "text_length": lengths,
+            "split": splits,
+            "duplicate_of": _repeated(codes, lines),
+            "content_error": _content_errors(kinds, lengths, media, errors),
+            "relevant_error": np.array([_relevant_error(ids, kept) for ids in table["relevant"].to_pylist()] or [], dtype=object),
+            "relevant_count": np.asarray(pc.list_value_length(table["relevant"])).astype(np.int64),
+            "text_leak": _leaks(_codes(texts), _firsts(codes) & (splits == "train"), held_out, _objects(table["text"])),
+            "stranger": np.array(list(_strangers(table, _product_words(snapshot, table))), dtype=object),
+            **{name: errors[name] for name in ("record_error", "image_error", "audio_error")},
+        }
+    )
+
+
+def _product_words(snapshot: Snapshot, queries: pa.Table) -> dict[str, str]:
+    """Id -> title and description in small letters, of the products that text queries name."""
+    wanted = pc.list_flatten(queries.filter(pc.equal(queries["kind"], "text"))["relevant"].combine_chunks()).unique()
+    if not len(wanted):
+        return {}
+    products = snapshot.products(["id", "title", "description"])
+    products = products.filter(pc.is_in(products["id"], wanted))
+    words = pc.utf8_lower(pc.binary_join_element_wise(products["title"], products["description"], " "))
+    return dict(zip(products["id"].to_pylist(), words.to_pylist(), strict=True))

@@ -1,4 +1,4 @@
-"""The Data Docs of a validation as plain files: no script, nothing loaded from other hosts, an index page of our own.
+"""The report of a validation as plain files: one page for people, and behind it the Data Docs of Great Expectations.
 
 Great Expectations draws its index with scripts from several hosts and its pages hold text from the catalogue; both end
 here. The pages carry a content security policy that allows inline styles alone, so hostile text stays text.
@@ -8,61 +8,63 @@ from __future__ import annotations
 
 import re
 import shutil
-from dataclasses import dataclass
-from html import escape
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+from catalogue.page import render, thumbnail
+from catalogue.snapshot import Snapshot
+from catalogue.suites import Findings, Outcome
+from catalogue.verdict import DataVerdict
+from goodsight.files import write_bytes
 
 POLICY = "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
 STYLE = """<style>
 body { font-family: sans-serif; margin: 1rem auto; max-width: 72rem; padding: 0 1rem 3rem; }
 table { border-collapse: collapse; }
 td, th { border: 1px solid #bbb; padding: .3rem .6rem; text-align: left; vertical-align: top; }
-.failed { color: #a00; font-weight: bold; }
 footer, button { display: none; }
 </style>"""
 LIVELY = re.compile(
     r"<script.*?</script>|<script[^>]*>|<link[^>]*>|<img[^>]*>|<footer.*?</footer>", re.DOTALL | re.IGNORECASE
 )
+SHOWN = {"products": ["id", "title", "images", "file", "line"], "queries": ["id", "text", "image", "file", "line"]}
 
 
-@dataclass(frozen=True)
-class Line:
-    """One expectation on the index page: what it says, whether it held, how many rows fell out, the first reasons."""
-
-    description: str
-    severity: str
-    held: bool
-    rows: int
-    reasons: list[str]
-
-
-def _table(suite: str, lines: list[Line], page: str) -> str:
-    rows = "".join(
-        f'<tr><td class="{"held" if line.held else "failed"}">{"held" if line.held else "failed"}</td>'
-        f"<td>{escape(line.description)}</td><td>{escape(line.severity)}</td><td>{line.rows:,}</td>"
-        f"<td>{'<br>'.join(map(escape, line.reasons))}</td></tr>"
-        for line in sorted(lines, key=lambda line: line.held)
-    )
-    head = "<tr><th>Result</th><th>Expectation</th><th>Severity</th><th>Rows</th><th>Reasons (the first)</th></tr>"
-    return f'<h2>{suite}</h2><p><a href="{escape(page)}">All details</a></p><table>{head}{rows}</table>'
-
-
-def _clean(page: Path) -> None:
-    text = LIVELY.sub("", page.read_text(encoding="utf-8"))
-    page.write_text(text.replace("<head>", f"<head>{POLICY}{STYLE}", 1), encoding="utf-8")
-
-
-def finish_report(report: Path, run: str, suites: dict[str, list[Line]]) -> None:
-    """Cleans every page below `report` and writes its `index.html`: all expectations, the failed ones first."""
+def clean_docs(report: Path) -> None:
+    """Takes what is alive out of every page below `report`."""
     shutil.rmtree(report / "static", ignore_errors=True)
     for page in report.rglob("*.html"):
-        _clean(page)
-    tables = []
-    for suite, lines in suites.items():
-        detail = next((report / "validations" / suite).rglob("*.html"))
-        tables.append(_table(suite, lines, detail.relative_to(report).as_posix()))
-    head = f'<meta charset="utf-8">{POLICY}<title>Data Docs of snapshot {escape(run)}</title>{STYLE}'
-    body = f"<h1>Data Docs of snapshot {escape(run)}</h1>{''.join(tables) or '<p>There was no row to judge.</p>'}"
-    (report / "index.html").write_text(
-        f"<!DOCTYPE html><html><head>{head}</head><body>{body}</body></html>\n", encoding="utf-8"
-    )
+        text = LIVELY.sub("", page.read_text(encoding="utf-8"))
+        page.write_text(text.replace("<head>", f"<head>{POLICY}{STYLE}", 1), encoding="utf-8")
+
+
+def write_page(report: Path, run: str, verdict: DataVerdict, findings: dict[str, Findings], snapshot: Snapshot) -> None:
+    """Writes `index.html`: the verdict, and every expectation that did not hold with pictures of the rows that it found."""
+    suites = [
+        {
+            "name": name,
+            "failed": list(_failed(found, snapshot, name)),
+            "held": [outcome for outcome in found.outcomes if outcome.held],
+            "details": sorted(page.relative_to(report).as_posix() for page in report.glob(f"validations/{name}-*/**/*.html")),
+        }
+        for name, found in findings.items()
+        if found.outcomes
+    ]
+    write_bytes(report / "index.html", render("validation", run=run, verdict=verdict, suites=suites).encode())
+
+
+def _failed(findings: Findings, snapshot: Snapshot, table: str) -> Iterator[dict[str, Any]]:
+    for outcome in findings.outcomes:
+        if not outcome.held:
+            yield {**vars(outcome), "examples": list(_examples(outcome, snapshot, table))}
+
+
+def _examples(outcome: Outcome, snapshot: Snapshot, table: str) -> Iterator[dict[str, Any]]:
+    """The first rows that an expectation found, as a person looks at them."""
+    rows = outcome.examples()
+    for number, row in zip(rows, snapshot.take(table, rows, SHOWN[table]), strict=True):
+        images = row.get("images") or [image for image in [row.get("image")] if image is not None]
+        shown = [address for image in images[:1] if (address := thumbnail(image))]
+        reason = outcome.reasons[outcome.rows.index(number)] if outcome.severity == "critical" else ""
+        yield {**row, "words": row.get("title") or row.get("text") or "", "images": shown, "reason": reason}

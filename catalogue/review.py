@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import base64
 import difflib
-import io
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup, escape
 
 from catalogue.diff import Changed, Diff, TableDiff
-from catalogue.media import decode_image
+from catalogue.page import render, thumbnail
 from catalogue.records import MEDIA, Row, shown
-from goodsight.errors import InputError
 
-PAGES = Path(__file__).with_name("pages")
-THUMBNAIL = 192  # pixels of the longer side
 PICTURES = 4  # of one row
 
 
@@ -70,8 +63,8 @@ def told(change: Changed, field: str) -> str:
 
 def page(found: Diff, before: str, after: str) -> str:
     """The diff as one HTML page that loads nothing: its pictures are in it."""
-    environment = Environment(loader=FileSystemLoader(PAGES), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    return environment.get_template("diff.html").render(
+    return render(
+        "diff",
         before=before,
         after=after,
         tables=[("products", found.products), ("queries", found.queries)],
@@ -111,15 +104,3 @@ def pictures(row: Row, field: str = "") -> list[str]:
     images = row.get(field) if field else row.get("images") or row.get("image")
     found = (thumbnail(data) for data in (images if isinstance(images, list) else [images])[:PICTURES] if data is not None)
     return [address for address in found if address]
-
-
-def thumbnail(data: bytes) -> str:
-    """A small JPEG of an image as a `data:` address; empty for bytes that are no image."""
-    try:
-        image = decode_image(data)
-    except InputError:
-        return ""
-    image.thumbnail((THUMBNAIL, THUMBNAIL))
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

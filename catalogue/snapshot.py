@@ -7,6 +7,7 @@ row groups of some hundreds, never all at once.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -229,6 +230,22 @@ class Snapshot:
             with pq.ParquetFile(file, pre_buffer=False) as shard:
                 for group in range(shard.num_row_groups):
                     yield from shard.iter_batches(batch_size=size, row_groups=[group], columns=names)
+
+    def take(self, table: str, rows: Sequence[int], columns: Columns = None) -> list[dict[str, Any]]:
+        """The rows of the given numbers, which ascend; only the row groups that they are in are read."""
+        start = done = 0
+        found: list[dict[str, Any]] = []
+        names = None if columns is None else list(columns)
+        for file in self.shards(table) if rows else ():
+            with pq.ParquetFile(file, pre_buffer=False) as shard:
+                for group in range(shard.num_row_groups):
+                    end = start + shard.metadata.row_group(group).num_rows
+                    upto = bisect_left(rows, end, lo=done)
+                    if upto > done:
+                        inside = pa.array([row - start for row in rows[done:upto]])
+                        found += shard.read_row_group(group, columns=names).take(inside).to_pylist()
+                    start, done = end, upto
+        return found
 
     def products(self, columns: Columns = None) -> pa.Table:
         """Products (PRODUCT_SCHEMA), all columns or those named."""

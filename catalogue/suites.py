@@ -14,7 +14,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from catalogue.report import Line, finish_report
 from goodsight.errors import GoodsightError
 from goodsight.settings import silence_telemetry
 
@@ -23,11 +22,7 @@ if TYPE_CHECKING:
 
 SUITES = Path(__file__).with_name("expectations")
 EXAMPLES = 5
-COMPLETE = {
-    "result_format": "COMPLETE",
-    "unexpected_index_column_names": ["row", "line"],
-    "return_unexpected_index_query": False,
-}
+RESULT_FORMATS = {"critical": "COMPLETE", "warning": "SUMMARY"}  # every row that is to leave; of the others a count and examples
 
 
 @dataclass(frozen=True)
@@ -39,21 +34,21 @@ class Outcome:
     severity: str  # critical or warning
     label: str
     held: bool
-    rows: list[int]
+    count: int  # of rows that fell out
+    rows: list[int]  # all of them when critical, else some
     ids: list[str]
     reasons: list[str]  # one a row when critical, else one for all
 
-    def line(self) -> Line:
-        """This outcome on the index page of the report."""
-        shown = [] if self.held else self.reasons[:EXAMPLES]
-        return Line(self.description, self.severity, self.held, len(self.rows), shown)
+    def examples(self) -> list[int]:
+        """Some of the rows, in their order."""
+        return sorted(set(self.rows[:EXAMPLES]))
 
     def warning(self, of: int) -> dict[str, Any]:
         """This outcome in the verdict, of a frame with `of` rows."""
         return {
             "label": self.label,
             "reason": self.reasons[0],
-            "count": len(self.rows),
+            "count": self.count,
             "of": of,
             "examples": self.ids[:EXAMPLES],
             "expectation": self.expectation,
@@ -104,15 +99,16 @@ def _outcome(result: Any, frame: pd.DataFrame) -> Outcome:
     name = f"{config.type}({config.kwargs.get('column', '')})"
     if result.exception_info.get("raised_exception"):
         raise GoodsightError(f"{name} could not be judged: {result.exception_info['exception_message']}")
-    rows = [int(found["row"]) for found in result.result.get("unexpected_index_list") or []]
-    facts = frame.iloc[rows]
     template, severity = config.meta["reason"], str(config.severity.value)
+    found = result.result.get("unexpected_index_list" if severity == "critical" else "partial_unexpected_index_list") or []
+    rows = [int(row) for row in found]
+    facts = frame.iloc[rows]
     if severity == "critical":
         reasons = [template.format(**row) for row in facts.to_dict("records")]
     else:
         reasons = [template.format(observed=result.result.get("observed_value"))] if not result.success else []
-    ids = facts["id"].tolist()
-    return Outcome(name, config.description, severity, config.meta["label"], bool(result.success), rows, ids, reasons)
+    count, held = result.result.get("unexpected_count") or 0, bool(result.success)
+    return Outcome(name, config.description, severity, config.meta["label"], held, count, rows, facts["id"].tolist(), reasons)
 
 
 class Judge:
@@ -123,7 +119,6 @@ class Judge:
         import great_expectations as gx
         from great_expectations.data_context.types.base import ProgressBarsConfig
 
-        self.report = report
         self.run = run
         self.findings: dict[str, Findings] = {}
         self.context = gx.get_context(mode="ephemeral")
@@ -133,27 +128,32 @@ class Judge:
         site: Any = {"class_name": "SiteBuilder", "store_backend": store}
         self.context.add_data_docs_site("report", site)
 
-    def _validation(self, name: str) -> Any:
-        """The suite `expectations/<name>.json` on whatever frame it is run with."""
+    def _run(self, name: str, severity: str, frame: pd.DataFrame) -> list[Any]:
+        """Results of the expectations of one severity in `expectations/<name>.json`."""
         import great_expectations as gx
-
-        rules = json.loads((SUITES / f"{name}.json").read_text())
-        suite = self.context.suites.add(gx.ExpectationSuite(**rules))
-        batch = self.source.add_dataframe_asset(name).add_batch_definition_whole_dataframe("all")
-        return self.context.validation_definitions.add(gx.ValidationDefinition(name=name, data=batch, suite=suite))
-
-    def judge(self, name: str, frame: pd.DataFrame) -> Findings:
-        """Runs the suite `expectations/<name>.json` on `frame`, whose column `row` numbers its rows from 0."""
         from great_expectations.core.run_identifier import RunIdentifier
 
-        results = self._validation(name).run(
-            batch_parameters={"dataframe": frame}, result_format=COMPLETE, run_id=RunIdentifier(run_name=self.run)
-        )
-        self.findings[name] = Findings([_outcome(result, frame) for result in results.results], len(frame))
+        rules = json.loads((SUITES / f"{name}.json").read_text())["expectations"]
+        suite = f"{name}-{severity}"
+        wanted = self.context.suites.add(gx.ExpectationSuite(suite, [rule for rule in rules if rule["severity"] == severity]))
+        batch = self.source.add_dataframe_asset(suite).add_batch_definition_whole_dataframe("all")
+        definition = self.context.validation_definitions.add(gx.ValidationDefinition(name=suite, data=batch, suite=wanted))
+        told: Any = {
+            "result_format": RESULT_FORMATS[severity],
+            "partial_unexpected_count": EXAMPLES,
+            "return_unexpected_index_query": False,
+        }
+        run = RunIdentifier(run_name=self.run)
+        columns = sorted({rule.kwargs["column"] for rule in (each.configuration for each in wanted.expectations)})
+        results: list[Any] = definition.run(batch_parameters={"dataframe": frame[columns]}, result_format=told, run_id=run).results
+        return results
+
+    def judge(self, name: str, frame: pd.DataFrame) -> Findings:
+        """Runs the suite `expectations/<name>.json` on `frame`, whose index numbers its rows from 0."""
+        results = [result for severity in RESULT_FORMATS for result in self._run(name, severity, frame)]
+        self.findings[name] = Findings([_outcome(result, frame) for result in results], len(frame))
         return self.findings[name]
 
-    def write_report(self) -> None:
-        """Writes the Data Docs pages of all suites judged and their index."""
+    def write_docs(self) -> None:
+        """Writes the Data Docs pages of all suites judged."""
         self.context.build_data_docs(site_names=["report"])
-        lines = {name: [each.line() for each in findings.outcomes] for name, findings in self.findings.items()}
-        finish_report(self.report, self.run, lines)

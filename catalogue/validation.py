@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +20,11 @@ import pyarrow.parquet as pq
 
 from catalogue.checks import product_checks, query_checks
 from catalogue.records import MEDIA
+from catalogue.report import clean_docs, write_page
 from catalogue.shards import copy_rows
 from catalogue.snapshot import TABLES, Snapshot, write_manifest
 from catalogue.suites import Fault, Findings, Judge
+from catalogue.verdict import DataVerdict
 from goodsight.files import whole_folder, write_bytes
 from goodsight.settings import settings
 
@@ -42,32 +44,6 @@ QUARANTINE_SCHEMA = pa.schema(
 )
 UNREADABLE = Fault("one JSON object with an id a line", "unreadable line", "")
 KINDS = {"products": "product", "queries": "query"}
-
-
-@dataclass(frozen=True)
-class DataVerdict:
-    """The decision on the data with its evidence. Counts add up: in = kept + quarantined (+ dropped, for queries)."""
-
-    decision: str  # passed or failed
-    reason: str
-    products_in: int
-    kept: int
-    quarantined: int
-    by_reason: dict[str, int]
-    queries_in: int
-    queries_kept: int
-    queries_quarantined: int
-    queries_dropped: int
-    queries_by_reason: dict[str, int]
-    warnings: list[dict[str, Any]]
-    coverage: dict[str, float]
-    expectations: dict[str, int]  # total, failed
-    raw_digest: str
-    digest: str
-
-    def to_json(self) -> dict[str, Any]:
-        """The verdict as a JSON object."""
-        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -109,8 +85,7 @@ def _row_json(row: dict[str, Any]) -> str:
 def _quarantined_rows(snapshot: Snapshot, table: str, judged: _Judged) -> Iterator[dict[str, Any]]:
     names = [name for name in TABLES[table].names if name not in MEDIA]
     bad = sorted(judged.bad)
-    rows = snapshot.read(table, names).take(pa.array(bad, pa.int64())).to_pylist() if bad else []
-    for index, row in zip(bad, rows, strict=True):
+    for index, row in zip(bad, snapshot.take(table, bad, names), strict=True):
         faults = judged.findings.faults[index]
         yield {
             "kind": KINDS[table],
@@ -205,20 +180,24 @@ def validate(snapshot: Path, out: Path, quarantine: Path, report: Path) -> DataV
     """Judges the snapshot in folder `snapshot` and returns the verdict.
 
     Writes the validated snapshot to folder `out`, the bad rows to the Parquet file `quarantine` (QUARANTINE_SCHEMA) and
-    the Data Docs pages to folder `report` (`index.html`), also when the decision is `failed`. Raises `InputError` or
+    the report to folder `report` (`index.html`, and the Data Docs behind it), also when the decision is `failed`. Raises `InputError` or
     `IntegrityError` when the snapshot's manifest is broken or its bytes have changed.
     """
     raw = Snapshot.open(snapshot)
+    run = raw.digest[:12]
     with whole_folder(report) as aside:
-        judge = Judge(aside, raw.digest[:12])
+        judge = Judge(aside, run)
         products = _judged(judge, "products", product_checks(raw))
         queries = _judged(judge, "queries", query_checks(raw, products.kept_ids()))
-        judge.write_report()
-    rows = [
-        *_quarantined_rows(raw, "products", products),
-        *_quarantined_rows(raw, "queries", queries),
-        *_unreadable_rows(raw),
-    ]
-    _write_quarantine(quarantine, rows)
-    manifest = _write_snapshot(raw, out, products, queries)
-    return _verdict(raw, manifest["digest"], products, queries, rows)
+        judge.write_docs()
+        clean_docs(aside)
+        rows = [
+            *_quarantined_rows(raw, "products", products),
+            *_quarantined_rows(raw, "queries", queries),
+            *_unreadable_rows(raw),
+        ]
+        _write_quarantine(quarantine, rows)
+        manifest = _write_snapshot(raw, out, products, queries)
+        verdict = _verdict(raw, manifest["digest"], products, queries, rows)
+        write_page(aside, run, verdict, judge.findings, raw)
+    return verdict

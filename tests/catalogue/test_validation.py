@@ -210,7 +210,7 @@ def test_the_page_names_the_failed_expectation_and_calls_nobody(make_catalogue: 
     outcome = _outcome(make_catalogue, tmp_path, {3: {"category_path": ["<script>alert(1)</script>"]}})
     index = (outcome.report / "index.html").read_text()
     assert "The category is known" in index and "unknown category" in index
-    [details] = (outcome.report / "validations" / "products").rglob("*.html")
+    [details] = (outcome.report / "validations" / "products-critical").rglob("*.html")
     assert details.relative_to(outcome.report).as_posix() in index
     assert "The category is known" in details.read_text() and "unknown category" in details.read_text()
     for page in outcome.report.rglob("*.html"):

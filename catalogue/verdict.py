@@ -1,0 +1,32 @@
+"""The decision on the data of a snapshot, with its evidence."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class DataVerdict:
+    """The decision on the data with its evidence. Counts add up: in = kept + quarantined (+ dropped, for queries)."""
+
+    decision: str  # passed or failed
+    reason: str
+    products_in: int
+    kept: int
+    quarantined: int
+    by_reason: dict[str, int]
+    queries_in: int
+    queries_kept: int
+    queries_quarantined: int
+    queries_dropped: int
+    queries_by_reason: dict[str, int]
+    warnings: list[dict[str, Any]]
+    coverage: dict[str, float]
+    expectations: dict[str, int]  # total, failed
+    raw_digest: str
+    digest: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The verdict as a JSON object."""
+        return asdict(self)
