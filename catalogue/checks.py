@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from catalogue.lookalikes import clusters
+from catalogue.lookalikes import WORDS, clusters
 from catalogue.media_checks import Media, join, media_facts
 from catalogue.snapshot import Snapshot
 from goodsight.progress import track
@@ -165,7 +165,8 @@ def _pictures(media: list[Media], ids: Words, groups: Codes, train: Mask, held_o
     found["image_leak"] = _leaks(_codes(pa.array(digests, pa.string())), train, held_out, digests)
     rows = np.flatnonzero(found["image_contrast"] >= FLAT)
     looks = np.full(len(media), -1, dtype=np.int64)
-    looks[rows] = clusters(np.array([pictures[row].look for row in rows], dtype=np.uint64))  # type: ignore[union-attr]
+    seen = b"".join(picture.look for row in rows if (picture := pictures[row]) is not None)
+    looks[rows] = clusters(np.frombuffer(seen, dtype=np.uint64).reshape(-1, WORDS))
     found["lookalike_of"] = _lookalikes(looks, groups, ids)
     found["lookalike_leak"] = _leaks(looks, train, held_out & (found["image_leak"] == None), found["lookalike_of"])  # noqa: E711
     return found
