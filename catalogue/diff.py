@@ -63,6 +63,12 @@ def diff(before: Snapshot, after: Snapshot, shown: int = 20) -> Diff:
     return Diff(products, queries, _category_shift(_categories(before), _categories(after)))
 
 
+def stays(before: Snapshot, after: Snapshot, table: str, ids: set[str]) -> set[str]:
+    """Those of `ids` whose row in `before` is the same in `after`."""
+    old, new = _hashes(before, after, table), _hashes(after, before, table)
+    return {identity for identity in ids if old.get(identity) == new.get(identity)}
+
+
 def _table_diff(before: Snapshot, after: Snapshot, table: str, shown: int) -> TableDiff:
     old, new = _hashes(before, after, table), _hashes(after, before, table)
     fields = {

@@ -23,19 +23,24 @@ from goodsight.progress import track
 
 
 def import_catalogue(
-    path: Path, out: Path, layout: str = "", mapping: Mapping | None = None, splits: dict[str, str] | None = None
+    path: Path,
+    out: Path,
+    layout: str = "",
+    mapping: Mapping | None = None,
+    splits: dict[str, str] | None = None,
+    parent: str | None = None,
 ) -> dict[str, Any]:
     """Writes the catalogue at `path` as a snapshot to `out` and returns its manifest.
 
     The same files give the same digest and the same bytes. A record with `"deleted": true` becomes a tombstone. `splits`: of
-    products that are not in `path` and that its queries may name. Raises `InputError` when `path` is no catalogue of the
-    `layout` (or of any) or has no records, and when the `mapping` does not fit it.
+    products that are not in `path` and that its queries may name; `parent`: digest of the version before. Raises `InputError`
+    when `path` is no catalogue of the `layout` (or of any) or has no records, and when the `mapping` does not fit it.
     """
     source = open_source(path, layout)
     tables = mapping.apply(source.tables) if mapping else source.tables
     with whole_folder(out) as aside:
         _import_tables(tables, source, dict(splits or {}), aside)
-        manifest = write_manifest(aside, source.categories, path.resolve().name, parent=None)
+        manifest = write_manifest(aside, source.categories, path.resolve().name, parent)
         if not any(manifest["counts"].values()):
             raise InputError(f"{path} has no records: {', '.join(table.name for table in tables)} is empty.")
         return manifest

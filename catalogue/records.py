@@ -65,6 +65,7 @@ QUERY_FIELDS = ("id", "kind", "text", "image", "audio", "relevant", "split", "so
 EVENT_SCHEMA = pa.schema([("event", TEXT), ("line", pa.int32())])  # event: the line as canonical JSON
 UNREADABLE_SCHEMA = pa.schema([("kind", TEXT), ("file", TEXT), ("line", pa.int32()), ("text", TEXT), ("reason", TEXT)])
 TOMBSTONE_SCHEMA = pa.schema([("kind", TEXT), ("id", TEXT), ("file", TEXT), ("line", pa.int32())])
+RELEASE_SCHEMA = pa.schema([("kind", TEXT), ("id", TEXT), ("labels", TEXTS), ("reason", TEXT), ("by", TEXT)])
 MEDIA = ("images", "video", "audio", "image")
 
 SPLIT_RULE = (

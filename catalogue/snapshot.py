@@ -19,7 +19,16 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from catalogue.records import EVENT_SCHEMA, MEDIA, PRODUCT_SCHEMA, QUERY_SCHEMA, SPLIT_RULE, TOMBSTONE_SCHEMA, UNREADABLE_SCHEMA
+from catalogue.records import (
+    EVENT_SCHEMA,
+    MEDIA,
+    PRODUCT_SCHEMA,
+    QUERY_SCHEMA,
+    RELEASE_SCHEMA,
+    SPLIT_RULE,
+    TOMBSTONE_SCHEMA,
+    UNREADABLE_SCHEMA,
+)
 from goodsight.digests import sha256_file, sha256_files, sha256_json
 from goodsight.errors import InputError, IntegrityError
 from goodsight.files import read_json, write_json
@@ -31,6 +40,7 @@ TABLES = {
     "queries": QUERY_SCHEMA,
     "events": EVENT_SCHEMA,
     "tombstones": TOMBSTONE_SCHEMA,
+    "releases": RELEASE_SCHEMA,
     "unreadable": UNREADABLE_SCHEMA,
 }
 GROUP_ROWS, GROUP_BYTES = 256, 64 * 2**20
@@ -54,10 +64,10 @@ def _compression(schema: pa.Schema) -> dict[str, str]:
 class ShardWriter:
     """Writes one table of a snapshot as `<folder>/<table>/NNNNN.parquet`, in shards and row groups of bounded size."""
 
-    def __init__(self, folder: Path, table: str) -> None:
+    def __init__(self, folder: Path, table: str, start: int = 0) -> None:
         self.schema = TABLES[table]
         self.folder = folder / table
-        self.shards = 0
+        self.shards = start  # of which so many are there already
         self._rows: list[dict[str, Any]] = []
         self._waiting_bytes = 0  # media bytes of the rows not yet written
         self._shard_rows = 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 SUITES = Path(__file__).with_name("expectations")
 EXAMPLES = 5
 RESULT_FORMATS = {"critical": "COMPLETE", "warning": "SUMMARY"}  # every row that is to leave; of the others a count and examples
+
+
+@cache
+def releasable() -> frozenset[str]:
+    """Labels of the faults with which a row can still be trained on, if a person says that it is right."""
+    rules = [rule for path in SUITES.glob("*.json") for rule in json.loads(path.read_text())["expectations"]]
+    return frozenset(rule["meta"]["label"] for rule in rules if rule["meta"].get("releasable"))
 
 
 @dataclass(frozen=True)

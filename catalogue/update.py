@@ -11,11 +11,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from catalogue.diff import stays
 from catalogue.importer import import_catalogue
 from catalogue.layouts.mapping import Mapping
 from catalogue.records import Row, unreadable_row
 from catalogue.shards import copy_rows, link_shards
-from catalogue.snapshot import ShardWriter, Snapshot, write_manifest
+from catalogue.snapshot import TABLES, ShardWriter, Snapshot, write_manifest
 from goodsight.files import whole_folder
 
 KINDS = {"product": "products", "query": "queries"}
@@ -43,12 +44,35 @@ def _merge(old: Snapshot, new: Snapshot, out: Path) -> None:
         gone = _ids(new, table) | {stone["id"] for stone in stones if stone["kind"] == kind}
         copy_rows(old, out, table, {place for place, identity in enumerate(_column(old, table)) if identity in gone})
     copy_rows(old, out, "events", set())
+    _copy_releases(old, new, out, {(stone["kind"], stone["id"]) for stone in stones})
     for table in (*KINDS.values(), "events"):
         link_shards(new, out, table)
     for table, rows in (("tombstones", stones), ("unreadable", [*new.read("unreadable").to_pylist(), *refused])):
         with ShardWriter(out, table) as writer:
             for row in rows:
                 writer.add(row)
+
+
+def _copy_releases(old: Snapshot, new: Snapshot, out: Path, gone: set[tuple[str, str]]) -> None:
+    """Of the releases those whose row is not touched."""
+    gone = gone | {(kind, identity) for kind, table in KINDS.items() for identity in _column(new, table)}
+    rows = old.read("releases", ["kind", "id"]).to_pylist()
+    copy_rows(old, out, "releases", {place for place, row in enumerate(rows) if (row["kind"], row["id"]) in gone})
+
+
+def inherit_releases(old: Snapshot, new: Snapshot, out: Path) -> dict[str, Any]:
+    """Writes `new`, a whole import, to `out` with the releases of `old` whose row is the same in both; returns the manifest."""
+    rows = old.read("releases").to_pylist()
+    same = {
+        (kind, identity)
+        for kind, table in KINDS.items()
+        for identity in stays(old, new, table, {row["id"] for row in rows if row["kind"] == kind} & _ids(new, table))
+    }
+    with whole_folder(out) as aside:
+        for table in TABLES:
+            copy_rows(new, aside, table, set())
+        copy_rows(old, aside, "releases", {place for place, row in enumerate(rows) if (row["kind"], row["id"]) not in same})
+        return write_manifest(aside, new.manifest["categories"], new.manifest["source"], parent=old.digest)
 
 
 def _tombstones(old: Snapshot, new: Snapshot) -> tuple[list[Row], list[Row]]:

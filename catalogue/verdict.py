@@ -22,10 +22,12 @@ class DataVerdict:
     queries_dropped: int
     queries_by_reason: dict[str, int]
     warnings: list[dict[str, Any]]
-    coverage: dict[str, float]
+    coverage: dict[str, float]  # modality -> share of the kept products that have it
+    categories: dict[str, int]  # of the kept products
     expectations: dict[str, int]  # total, failed
     raw_digest: str
     digest: str
+    compared: dict[str, Any] | None = None  # with the snapshot before (`comparison.compare`)
 
     def to_json(self) -> dict[str, Any]:
         """The verdict as a JSON object."""

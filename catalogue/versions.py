@@ -15,7 +15,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,8 +23,9 @@ from typing import Any
 
 from catalogue.importer import import_catalogue
 from catalogue.layouts.mapping import Mapping
+from catalogue.quarantine import release
 from catalogue.snapshot import Snapshot
-from catalogue.update import import_update
+from catalogue.update import import_update, inherit_releases
 from goodsight.errors import BusyError, GoodsightError, InputError, IntegrityError
 from goodsight.files import exclusive, whole_folder, write_json
 from goodsight.settings import silence_telemetry
@@ -118,7 +119,7 @@ def resolve(wanted: str, home: Path) -> str:
     if not found and until is not None:
         found = [tag for time, tag in history if time <= until and name in ("", _name_of(tag))][-1:]
     if not found and not name:
-        found = [tag for _, tag in history if _name_of(tag) == wanted][-1:]
+        found = [tag for tag in [_newest(home, wanted)] if tag]
     if len(found) == 1:
         return found[0]
     several = f"{wanted!r} is short for {' and '.join(found)}." if found else f"there is no version {wanted!r} of the data."
@@ -179,14 +180,38 @@ def import_version(
     such a version, and `BusyError` when another import made a newer one meanwhile.
     """
     home.mkdir(parents=True, exist_ok=True)
-    parent = resolve(_safe(name), home) if update else ""
+    newest = resolve(_safe(name), home) if update else _newest(home, _safe(name))
     with tempfile.TemporaryDirectory(dir=home, prefix=".import-") as folder:
-        snapshot = Path(folder) / "snapshot"
+        aside = Path(folder)
         if update:
-            import_update(path, fetch(parent, home, Path(folder) / "parent"), snapshot, layout, mapping)
-        else:
-            import_catalogue(path, snapshot, layout, mapping)
-        return store(snapshot, home, name, parent)
+            import_update(path, fetch(newest, home, aside / "parent"), aside / "snapshot", layout, mapping)
+            return store(aside / "snapshot", home, name, newest)
+        before = describe(newest, home) if newest else {}
+        import_catalogue(path, aside / "snapshot", layout, mapping, parent=before.get("digest"))
+        if not before or not before["counts"]["releases"]:
+            return store(aside / "snapshot", home, name)
+        parent = Snapshot.open(fetch(newest, home, aside / "parent"))
+        inherit_releases(parent, Snapshot.open(aside / "snapshot"), aside / "released")
+        return store(aside / "released", home, name)
+
+
+def release_version(revision: str, home: Path, quarantine: list[dict[str, Any]], ids: Sequence[str], reason: str, by: str) -> str:
+    """Keeps the newest version of a catalogue with releases of the given quarantined rows (`quarantine.release`); returns it.
+
+    Raises `InputError` like `release` and for a version that is not the newest, and `BusyError` like `store`.
+    """
+    name = _name_of(revision)
+    if revision != _newest(home, name):
+        raise InputError(f"{revision} is not the newest version of {name}.", f"Release rows of {_newest(home, name)}.")
+    with tempfile.TemporaryDirectory(dir=home, prefix=".release-") as folder:
+        snapshot = Snapshot.open(fetch(revision, home, Path(folder) / "snapshot"))
+        release(snapshot, quarantine, ids, reason, by, Path(folder) / "released")
+        return store(Path(folder) / "released", home, name, revision)
+
+
+def _newest(home: Path, name: str) -> str:
+    """The version of catalogue `name` that was imported last; empty when there is none."""
+    return next((tag for _, tag in reversed(_history(_root(home))) if _name_of(tag) == name), "")
 
 
 def _safe(name: str) -> str:
@@ -209,7 +234,7 @@ def store(snapshot_folder: Path, home: Path, name: str, parent: str = "") -> str
     with exclusive(root.with_name("data.lock"), "storing a version of the data"):
         if not root.is_dir():
             _init(root)
-        newest = next((each for _, each in reversed(_history(root)) if _name_of(each) == name), "")
+        newest = _newest(home, name)
         if parent not in ("", newest):
             raise BusyError(f"{newest} was imported while the changes to {parent} were read.", "Import the changes again.")
         if tag not in (each for _, each in _history(root)):

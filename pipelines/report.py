@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -92,4 +93,24 @@ def version_table(version: dict[str, Any]) -> None:
         table.add_row(name, escape(str(version.get(name))))
     for name in ("counts", "licences"):
         table.add_row(name, escape(", ".join(f"{key}: {value:,}" for key, value in version[name].items())))
+    Console(highlight=False).print(table)
+
+
+def data_table(verdict: dict[str, Any], page: Path) -> None:
+    """A verdict on data: counts, what is in quarantine and why, warnings, what moved since the snapshot before."""
+    table = _table(f"Data: {verdict['decision']}. {verdict['reason']}", "what", "rows", "examples or reason")
+    for label, count in (*verdict["by_reason"].items(), *verdict["queries_by_reason"].items()):
+        table.add_row(f"in quarantine: {label}", f"{count:,}", "goodsight catalogue quarantine show")
+    for warning in verdict["warnings"]:
+        table.add_row(escape(warning["label"]), f"{warning['count']:,}", escape(", ".join(map(str, warning["examples"]))))
+    for sentence in (verdict["compared"] or {}).get("notable", []):
+        table.add_row("since the version before", "", escape(sentence))
+    table.add_row("page", "", escape(str(page)))
+    Console(highlight=False).print(table)
+
+
+def quarantine_table(revision: str, rows: list[dict[str, Any]]) -> None:
+    table = _table(f"Quarantine of {revision}: {len(rows):,} rows", "kind", "id", "where", "reasons")
+    for row in rows:
+        table.add_row(row["kind"], escape(row["id"] or ""), escape(f"{row['file']}:{row['line']}"), escape("\n".join(row["reasons"])))
     Console(highlight=False).print(table)

@@ -4,10 +4,16 @@ from pathlib import Path
 
 
 def validate(raw: Path, snapshot: Path, quarantine: Path, report: Path) -> dict[str, object]:
-    """Writes the validated snapshot, the quarantine and the Data Docs; returns the verdict on the data as JSON."""
+    """Writes the validated snapshot, the quarantine and the report, kept in home too; returns the verdict on the data as JSON."""
     import catalogue.validation
-    from goodsight.files import write_json
+    from catalogue.snapshot import MANIFEST
+    from catalogue.validations import keep, previous
+    from goodsight.files import read_json, write_json
+    from goodsight.settings import settings
 
-    verdict = catalogue.validation.validate(raw, snapshot, quarantine, report).to_json()
+    home = settings().root
+    before = previous(read_json(raw / MANIFEST).get("parent"), home)
+    verdict = catalogue.validation.validate(raw, snapshot, quarantine, report, before).to_json()
     write_json(report / "verdict.json", verdict)
+    keep(verdict, quarantine, report, home)
     return verdict

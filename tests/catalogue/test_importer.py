@@ -18,7 +18,7 @@ from tests.catalogue.made import PRODUCTS, Make, product, query, write_lines
 def test_a_catalogue_becomes_a_snapshot(make_catalogue: Make, tmp_path: Path) -> None:
     folder = make_catalogue()
     manifest = import_catalogue(folder, tmp_path / "out")
-    assert manifest["counts"] == {"products": PRODUCTS, "queries": PRODUCTS, "events": 0, "tombstones": 0, "unreadable": 0}
+    assert {table: count for table, count in manifest["counts"].items() if count} == {"products": PRODUCTS, "queries": PRODUCTS}
     assert manifest["licences"] == {"CC0": PRODUCTS} and manifest["source"] == "shop" and manifest["parent"] is None
     [first] = Snapshot.open(tmp_path / "out").products().slice(0, 1).to_pylist()
     assert first["images"] == [(folder / "images/p0.jpg").read_bytes()]

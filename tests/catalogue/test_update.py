@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from catalogue.importer import import_catalogue
+from catalogue.quarantine import release
 from catalogue.snapshot import Snapshot
-from catalogue.update import import_update
+from catalogue.update import import_update, inherit_releases
 from tests.catalogue.made import PRODUCTS, Make, Record, product, query, write_lines
 
 GONE = {"deleted": True}
@@ -113,3 +114,28 @@ def test_updates_end_where_one_import_would(
         import_update(source, current, folder / f"out-{number}")
         current = folder / f"out-{number}"
     assert titles(Snapshot.open(current)) == wanted
+
+
+def released(parent: Path, out: Path) -> Snapshot:
+    """The parent with a release of p1 and of q2, as if both had been in quarantine."""
+    bad = (("product", "p1", "negative price"), ("query", "q2", "text too long"))
+    rows = [{"kind": kind, "id": id, "labels": [label]} for kind, id, label in bad]
+    release(Snapshot.open(parent), rows, ["p1", "q2"], "it is right", "Ada", out)
+    return Snapshot.open(out)
+
+
+def test_a_release_goes_when_its_row_changes(make_catalogue: Make, parent: Path) -> None:
+    old = released(parent, parent.with_name("released"))
+    assert [row["id"] for row in old.read("releases").to_pylist()] == ["p1", "q2"]
+    untouched = updated(make_catalogue, old.folder, [product(5) | {"title": "New"}], [], "untouched")
+    assert untouched.read("releases").num_rows == 2
+    changed = updated(make_catalogue, old.folder, [product(1) | {"price": -2}], [{"qid": "q2"} | GONE], "changed")
+    assert changed.read("releases").num_rows == 0
+
+
+def test_a_whole_import_keeps_the_releases_of_rows_that_stay(make_catalogue: Make, parent: Path, tmp_path: Path) -> None:
+    old = released(parent, parent.with_name("released"))
+    products = [product(index) | ({"price": -2} if index == 1 else {}) for index in range(PRODUCTS)]
+    import_catalogue(make_catalogue(products, name="again"), tmp_path / "again")
+    inherit_releases(old, Snapshot.open(tmp_path / "again"), tmp_path / "out")
+    assert [row["id"] for row in Snapshot.open(tmp_path / "out").read("releases").to_pylist()] == ["q2"]

@@ -1,0 +1,157 @@
+"""`goodsight catalogue`: import, compare, validate and fetch versions of product catalogues."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from goodsight.errors import InputError
+from pipelines.options import Home, Json, Revision, home_of, print_json, refused
+
+app = typer.Typer(help="Versions of product catalogues.", no_args_is_help=True)
+quarantine_app = typer.Typer(help="Rows that validation took out.", no_args_is_help=True)
+app.add_typer(quarantine_app, name="quarantine")
+
+
+@app.command("import")
+def import_(
+    folder: Annotated[Path, typer.Argument(help="A catalogue: a folder with products.jsonl (or .csv, .parquet), or another layout.")],
+    name: Annotated[str, typer.Option(help="Name of the catalogue (default: the folder's).")] = "",
+    layout: Annotated[str, typer.Option(help="folder, m5product, abo, fashiongen or huggingface (default: whichever fits).")] = "",
+    mapping: Annotated[Path | None, typer.Option(help="YAML file: which of its columns are which of our fields.")] = None,
+    update: Annotated[bool, typer.Option("--update", help="It holds only what changed since the newest version of --name.")] = False,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Import a catalogue and keep it as a version; the same input gives the same revision."""
+    from catalogue.layouts.mapping import Mapping
+    from catalogue.versions import describe, import_version
+    from pipelines.events import Listener
+
+    root = home_of(home)
+    columns = Mapping.load(mapping) if mapping else None
+    with Listener(root / "import.log", quiet=as_json) as listener, contextlib.redirect_stdout(listener):
+        revision = import_version(folder, name or folder.resolve().name, root, layout, columns, update)
+    version = describe(revision, root)
+    if as_json:
+        print_json(version)
+    else:
+        counts = ", ".join(f"{count:,} {kind}" for kind, count in version["counts"].items() if count)
+        typer.echo(f"{revision}: {counts}")
+
+
+@app.command("list")
+def list_(home: Home = None, as_json: Json = False) -> None:
+    """List the versions of all catalogues, oldest first."""
+    from catalogue.versions import list_versions
+    from pipelines.report import versions_table
+
+    versions = list_versions(home_of(home))
+    print_json(versions) if as_json else versions_table(versions)
+
+
+@app.command("show")
+def show(
+    revision: Revision, home: Home = None, as_json: Json = False
+) -> None:
+    """Show one version: counts, licences, digests."""
+    from catalogue.versions import describe
+
+    version = describe(revision, home_of(home))
+    if as_json:
+        print_json(version)
+    else:
+        from pipelines.report import version_table
+
+        version_table(version)
+
+
+@app.command("get")
+def get(
+    revision: Revision,
+    out: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")],
+    home: Home = None,
+) -> None:
+    """Write the very bytes of one version to a folder, every one of them checked."""
+    from catalogue.versions import fetch
+
+    if out.exists():
+        raise InputError(f"{out} exists already.", "Name a folder that does not.")
+    typer.echo(f"Wrote {fetch(revision, home_of(home), out)}")
+
+
+@app.command("diff")
+def diff(
+    before: Revision,
+    after: Annotated[str, typer.Argument(help="The later version, said the same way.")],
+    html: Annotated[Path | None, typer.Option(help="Write a page with the pictures to this file.")] = None,
+    shown: Annotated[int, typer.Option(min=0, max=1000, help="How many rows of each kind of change are shown.")] = 20,
+    home: Home = None,
+) -> None:
+    """Compare two versions like a code review: added, removed, changed fields, categories that grew or shrank."""
+    from catalogue.diff import diff
+    from catalogue.review import lines, page
+    from catalogue.versions import opened
+    from goodsight.files import write_bytes
+
+    root = home_of(home)
+    with opened(before, root) as (old, old_revision), opened(after, root) as (new, new_revision):
+        found = diff(old, new, shown)
+    for line in lines(found, old_revision, new_revision):
+        typer.echo(line)
+    if html:
+        write_bytes(html, page(found, old_revision, new_revision).encode())
+        typer.echo(f"Wrote {html}")
+
+
+@app.command()
+def validate(revision: Revision, home: Home = None, as_json: Json = False) -> None:
+    """Judge a version as a run would: verdict, quarantine, and a page with pictures of what was found."""
+    from catalogue.validations import REPORT, VERDICT, validate_version
+    from goodsight.files import read_json
+    from pipelines.events import Listener
+    from pipelines.report import data_table
+
+    root = home_of(home)
+    with Listener(root / "import.log", quiet=as_json) as listener, contextlib.redirect_stdout(listener):
+        folder = validate_version(revision, root)
+    verdict, page = read_json(folder / VERDICT), folder / REPORT / "index.html"
+    print_json(verdict | {"page": str(page)}) if as_json else data_table(verdict, page)
+    if verdict["decision"] != "passed":
+        raise refused(f"The data was refused. {verdict['reason']}", f"See {page}")
+
+
+@quarantine_app.command("show")
+def quarantine_show(revision: Revision, home: Home = None, as_json: Json = False) -> None:
+    """List the rows in quarantine of a version that was validated (or run): where they are, and why."""
+    from catalogue.validations import quarantine_of
+    from catalogue.versions import describe
+    from pipelines.report import quarantine_table
+
+    root = home_of(home)
+    version = describe(revision, root)
+    rows = quarantine_of(version["digest"], root)
+    print_json(rows) if as_json else quarantine_table(version["revision"], rows)
+
+
+@quarantine_app.command("release")
+def quarantine_release(
+    revision: Revision,
+    identity: Annotated[list[str], typer.Option("--id", help="Id of a row in quarantine; may be given again.")],
+    reason: Annotated[str, typer.Option(help="Why the row is right all the same.")],
+    by: Annotated[str, typer.Option(help="Who says so (default: the user's login).")] = "",
+    home: Home = None,
+) -> None:
+    """Let rows back in: they are in the next version of the catalogue, with the reason and the name."""
+    from catalogue.validations import quarantine_of
+    from catalogue.versions import describe, release_version
+
+    root = home_of(home)
+    version = describe(revision, root)
+    rows = quarantine_of(version["digest"], root)
+    released = release_version(version["revision"], root, rows, identity, reason, by or getpass.getuser())
+    typer.echo(f"{released}: {', '.join(identity)} released")

@@ -1,0 +1,38 @@
+"""What the `goodsight` commands share: options, the home that they work in, and how they answer."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from goodsight.errors import EXIT_REFUSED, GoodsightError
+
+WHICH = "a revision, a digest's start, a catalogue's name (its newest version), or a date."
+Home = Annotated[Path | None, typer.Option(help="Folder of all state (default: GOODSIGHT_HOME or .goodsight).")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on the last line of standard output.")]
+Revision = Annotated[str, typer.Argument(help=WHICH.capitalize())]
+
+
+def home_of(home: Path | None) -> Path:
+    """The folder of all state; what is given holds for the steps of this command too."""
+    from goodsight.settings import settings
+
+    if home is not None:
+        os.environ["GOODSIGHT_HOME"] = str(home.expanduser().resolve())
+        settings.cache_clear()
+    return settings().root
+
+
+def print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
+
+
+def refused(message: str, hint: str) -> GoodsightError:
+    """The error of a command that did its work and whose answer is no."""
+    error = GoodsightError(message, hint)
+    error.exit_code = EXIT_REFUSED
+    return error
