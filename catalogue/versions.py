@@ -9,11 +9,8 @@ no harm to the version.
 from __future__ import annotations
 
 import json
-import logging
-import os
 import re
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,95 +18,24 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from catalogue.data_repo import clear_leftovers, dvc_settings, git, history, make, name_of, quiet, root_of
 from catalogue.importer import import_catalogue
 from catalogue.layouts.mapping import Mapping
 from catalogue.quarantine import release
 from catalogue.snapshot import Snapshot
 from catalogue.update import import_update, inherit_releases
-from goodsight.errors import BusyError, GoodsightError, InputError, IntegrityError
+from goodsight.errors import BusyError, InputError, IntegrityError
 from goodsight.files import exclusive, whole_folder, write_json
-from goodsight.settings import silence_telemetry
 
 DIGEST = re.compile(r"[0-9a-f]{6,64}")
-GIT_SETTINGS = {
-    "user.name": "Goodsight",
-    "user.email": "goodsight@localhost",
-    "commit.gpgsign": "false",
-    "tag.gpgsign": "false",
-    "core.autocrlf": "false",
-    "core.hooksPath": "/dev/null",
-    "core.excludesFile": "/dev/null",
-}
-LEFTOVERS = (".git/index.lock", ".git/HEAD.lock", ".git/refs/heads/main.lock", ".dvc/tmp/rwlock")
-
-
-def _git(root: Path, *arguments: str) -> str:
-    """Output of a git command in `root`, apart from any git that may have started this process."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    try:
-        done = subprocess.run(["git", "-C", str(root), *arguments], env=own, capture_output=True, text=True, check=True)
-    except FileNotFoundError as error:
-        raise GoodsightError("git is not installed.", "Install git; versions of the data are kept with it.") from error
-    except subprocess.CalledProcessError as error:
-        raise GoodsightError(f"git {arguments[0]} failed in {root}: {error.stderr.strip()}") from error
-    return done.stdout
-
-
-def _root(home: Path) -> Path:
-    return home.resolve() / "data"
-
-
-def _quiet() -> None:
-    """No calls home and no advice on git commands from DVC, which sets up its logger when imported."""
-    silence_telemetry()
-    import dvc.logger
-
-    dvc.logger.setup()
-    logging.getLogger("dvc").setLevel(logging.ERROR)
-
-
-def _dvc_settings(root: Path) -> dict[str, Any]:
-    """Settings given each time, since their paths may move with home."""
-    return {"core": {"site_cache_dir": str(root / ".dvc" / "tmp" / "site")}}
-
-
-def _init(root: Path) -> None:
-    """Makes the data repository, whole or not at all."""
-    from dvc.repo import Repo
-
-    with whole_folder(root) as aside:
-        _git(aside, "init", "--quiet", "--initial-branch=main", "--template=")
-        for name, value in GIT_SETTINGS.items():
-            _git(aside, "config", name, value)
-        with Repo.init(str(aside)) as repo, repo.config.edit() as config:
-            config["core"] |= {"analytics": False, "check_update": False}
-            config["cache"]["type"] = ["reflink", "copy"]
-        _git(aside, "add", "--all")
-        _git(aside, "commit", "--quiet", "--message", "data repository")
-
-
-def _history(root: Path) -> list[tuple[datetime, str]]:
-    """When which version was imported, oldest first: (time, tag). A version that was imported again is there again."""
-    if not root.is_dir():
-        return []
-    tags = set(_git(root, "tag").split())
-    commits = (line.partition(" ") for line in _git(root, "log", "--reverse", "--topo-order", "--format=%cI %s").splitlines())
-    told = ((datetime.fromisoformat(time), subject.partition(":")[0]) for time, _, subject in commits)
-    return [(time, tag) for time, tag in told if tag in tags]
-
-
-def _name_of(tag: str) -> str:
-    return tag.rpartition("-")[0]
-
-
 def resolve(wanted: str, home: Path) -> str:
     """The revision that `wanted` means: a revision, a digest or its first 6 letters or more, the name of a catalogue (its newest
     version), or an ISO 8601 date or time (the newest version by then, of all or as `name@date` of one catalogue).
 
     Raises `InputError` when it means none, or several.
     """
-    history = _history(_root(home))
-    tags = list(dict.fromkeys(tag for _, tag in history))
+    imports = history(root_of(home))
+    tags = list(dict.fromkeys(tag for _, tag in imports))
     if wanted in tags:
         return wanted
     digest = wanted.lower()
@@ -117,7 +43,7 @@ def resolve(wanted: str, home: Path) -> str:
     name, _, date = wanted.rpartition("@")
     until = _end_of(date)
     if not found and until is not None:
-        found = [tag for time, tag in history if time <= until and name in ("", _name_of(tag))][-1:]
+        found = [tag for time, tag in imports if time <= until and name in ("", name_of(tag))][-1:]
     if not found and not name:
         found = [tag for tag in [_newest(home, wanted)] if tag]
     if len(found) == 1:
@@ -136,35 +62,27 @@ def _end_of(date: str) -> datetime | None:
     return time + timedelta(days=1) - timedelta(microseconds=1) if len(date) == len("2026-01-31") else time
 
 
-def _clear_leftovers(root: Path, name: str) -> None:
-    """Removes what a killed store left behind. No other process writes here: the caller holds the lock."""
-    for leftover in LEFTOVERS:
-        (root / leftover).unlink(missing_ok=True)
-    for aside in root.glob(f".{name}.*"):
-        shutil.rmtree(aside)
-
-
 def _commit(root: Path, snapshot: Snapshot, name: str, tag: str) -> None:
     """Brings the snapshot into the data repository as `<name>/`, commits its pointer and sets the tag."""
     from dvc.repo import Repo
 
-    _clear_leftovers(root, name)
+    clear_leftovers(root, name)
     with whole_folder(root / name) as aside:
         shutil.copytree(snapshot.folder, aside, dirs_exist_ok=True)
-    with Repo(str(root), config=_dvc_settings(root)) as repo:
+    with Repo(str(root), config=dvc_settings(root)) as repo:
         repo.add([str(root / name)])
     shutil.rmtree(root / name)  # the cache has the bytes
     write_json(root / f"{name}.json", snapshot.manifest)
-    _git(root, "add", ".gitignore", f"{name}.dvc", f"{name}.json")
-    _git(root, "commit", "--quiet", "--allow-empty", "--message", _message(snapshot, tag))
-    _git(root, "tag", "--annotate", "--message", snapshot.digest, tag)
+    git(root, "add", ".gitignore", f"{name}.dvc", f"{name}.json")
+    git(root, "commit", "--quiet", "--allow-empty", "--message", _message(snapshot, tag))
+    git(root, "tag", "--annotate", "--message", snapshot.digest, tag)
 
 
 def _commit_again(root: Path, snapshot: Snapshot, name: str, tag: str) -> None:
     """Makes a version that is kept the newest of its name."""
-    _clear_leftovers(root, name)
-    _git(root, "checkout", "--quiet", tag, "--", f"{name}.dvc", f"{name}.json")
-    _git(root, "commit", "--quiet", "--allow-empty", "--message", _message(snapshot, tag))
+    clear_leftovers(root, name)
+    git(root, "checkout", "--quiet", tag, "--", f"{name}.dvc", f"{name}.json")
+    git(root, "commit", "--quiet", "--allow-empty", "--message", _message(snapshot, tag))
 
 
 def _message(snapshot: Snapshot, tag: str) -> str:
@@ -200,7 +118,7 @@ def release_version(revision: str, home: Path, quarantine: list[dict[str, Any]],
 
     Raises `InputError` like `release` and for a version that is not the newest, and `BusyError` like `store`.
     """
-    name = _name_of(revision)
+    name = name_of(revision)
     if revision != _newest(home, name):
         raise InputError(f"{revision} is not the newest version of {name}.", f"Release rows of {_newest(home, name)}.")
     with tempfile.TemporaryDirectory(dir=home, prefix=".release-") as folder:
@@ -211,7 +129,7 @@ def release_version(revision: str, home: Path, quarantine: list[dict[str, Any]],
 
 def _newest(home: Path, name: str) -> str:
     """The version of catalogue `name` that was imported last; empty when there is none."""
-    return next((tag for _, tag in reversed(_history(_root(home))) if _name_of(tag) == name), "")
+    return next((tag for _, tag in reversed(history(root_of(home))) if name_of(tag) == name), "")
 
 
 def _safe(name: str) -> str:
@@ -229,15 +147,15 @@ def store(snapshot_folder: Path, home: Path, name: str, parent: str = "") -> str
     snapshot = Snapshot.open(snapshot_folder)
     name = _safe(name)
     tag = f"{name}-{snapshot.digest[:12]}"
-    root = _root(home)
-    _quiet()
+    root = root_of(home)
+    quiet()
     with exclusive(root.with_name("data.lock"), "storing a version of the data"):
         if not root.is_dir():
-            _init(root)
+            make(root)
         newest = _newest(home, name)
         if parent not in ("", newest):
             raise BusyError(f"{newest} was imported while the changes to {parent} were read.", "Import the changes again.")
-        if tag not in (each for _, each in _history(root)):
+        if tag not in (each for _, each in history(root)):
             _commit(root, snapshot, name, tag)
         elif tag != newest:
             _commit_again(root, snapshot, name, tag)
@@ -246,16 +164,16 @@ def store(snapshot_folder: Path, home: Path, name: str, parent: str = "") -> str
 
 def describe(revision: str, home: Path) -> dict[str, Any]:
     """The manifest of a version (as `resolve` takes it), with `revision` and `name`. Raises `InputError` when there is none."""
-    root = _root(home)
+    root = root_of(home)
     revision = resolve(revision, home)
     name = revision.rpartition("-")[0]
-    manifest = json.loads(_git(root, "show", f"refs/tags/{revision}:{name}.json"))
+    manifest = json.loads(git(root, "show", f"refs/tags/{revision}:{name}.json"))
     return manifest | {"revision": revision, "name": name}
 
 
 def list_versions(home: Path) -> list[dict[str, Any]]:
     """Every version as `describe` gives it, oldest first."""
-    return [describe(tag, home) for tag in dict.fromkeys(tag for _, tag in _history(_root(home)))]
+    return [describe(tag, home) for tag in dict.fromkeys(tag for _, tag in history(root_of(home)))]
 
 
 def fetch(revision: str, home: Path, out: Path) -> Path:
@@ -266,14 +184,14 @@ def fetch(revision: str, home: Path, out: Path) -> Path:
     version = describe(revision, home)
     revision = version["revision"]
     again = "Import the catalogue again into another home, or pull the data from its DVC remote."
-    _quiet()
+    quiet()
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException
 
-    root = _root(home)
+    root = root_of(home)
     with whole_folder(out) as aside:
         try:
-            kept = DVCFileSystem(str(root), rev=revision, config=_dvc_settings(root))
+            kept = DVCFileSystem(str(root), rev=revision, config=dvc_settings(root))
             kept.get(f"{version['name']}/", f"{aside}/", recursive=True)
         except (OSError, DvcException) as error:
             raise IntegrityError(f"version {revision} of the data cannot be read: {error}", again) from error

@@ -23,6 +23,7 @@ class Settings(BaseSettings):
     image: str = Field(default=IMAGE, description="Container image that runs the steps on a cluster.")
     tracking_uri: str = Field(default="", description="MLflow tracking server; default: SQLite under home.")
     ledger_uri: str = Field(default="", description="SQLAlchemy URL of the ledger; default: SQLite under home.")
+    data_remote: str = Field(default="", description="DVC remote of catalogue versions (folder, s3://bucket/path); default: none.")
     inference_port: int = Field(default=8080, ge=1, le=65535, description="TorchServe inference, on loopback.")
     management_port: int = Field(default=8081, ge=1, le=65535, description="TorchServe management, on loopback.")
     metrics_port: int = Field(default=8082, ge=1, le=65535, description="TorchServe metrics, on loopback.")

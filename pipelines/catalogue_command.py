@@ -109,6 +109,39 @@ def diff(
 
 
 @app.command()
+def push(home: Home = None) -> None:
+    """Bring all versions to the remote (GOODSIGHT_DATA_REMOTE: a folder, s3://bucket/path, ...)."""
+    from catalogue.remote import push as push_versions
+
+    typer.echo(_listed("Pushed", push_versions(home_of(home))))
+
+
+@app.command()
+def pull(home: Home = None) -> None:
+    """Bring the versions of the remote into this home; their bytes come when they are used."""
+    from catalogue.remote import pull as pull_versions
+
+    typer.echo(_listed("Pulled", pull_versions(home_of(home))))
+
+
+@app.command()
+def gc(
+    keep: Annotated[int, typer.Option(min=1, help="How many of the newest versions of each catalogue stay.")],
+    really: Annotated[bool, typer.Option("--yes", help="Do it; without, say only what would go.")] = False,
+    home: Home = None,
+) -> None:
+    """Forget old versions of this home and free their bytes; what the remote has stays there."""
+    from catalogue.remote import collect, superfluous
+
+    root = home_of(home)
+    typer.echo(_listed("Removed", collect(root, keep)) if really else _listed("Would remove (--yes does)", superfluous(root, keep)))
+
+
+def _listed(what: str, revisions: list[str]) -> str:
+    return f"{what}: {', '.join(revisions) or 'nothing'}"
+
+
+@app.command()
 def validate(revision: Revision, home: Home = None, as_json: Json = False) -> None:
     """Judge a version as a run would: verdict, quarantine, and a page with pictures of what was found."""
     from catalogue.validations import REPORT, VERDICT, validate_version

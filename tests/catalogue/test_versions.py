@@ -105,7 +105,7 @@ import os, sys
 from pathlib import Path
 import catalogue.versions as versions
 calls = []
-real = versions._git
+real = versions.git
 def git(root, *arguments):
     if arguments[0] == sys.argv[4] and root.name == "data":
         (root / ".git/index.lock").touch()
@@ -114,7 +114,7 @@ def git(root, *arguments):
         (root / ".shop.abcdefgh" / "half.parquet").write_text("half")
         os.kill(os.getpid(), 9)
     return real(root, *arguments)
-versions._git = git
+versions.git = git
 versions.store(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
 """
 

@@ -1,0 +1,153 @@
+"""Catalogue versions elsewhere: a DVC remote (GOODSIGHT_DATA_REMOTE: a folder, S3, ...) with the shards, and beside them the history.
+
+The history is a git bundle of the data repository, `versions.bundle`. A push writes the shards first and the bundle last, so one
+that was interrupted leaves the versions before it whole. A pull brings the history; the shards of a version come when it is fetched.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from catalogue.data_repo import configure, dvc_settings, git, history, name_of, quiet, root_of
+from goodsight.errors import GoodsightError, InputError
+from goodsight.files import exclusive
+from goodsight.settings import settings
+
+BUNDLE = "versions.bundle"
+
+
+def push(home: Path) -> list[str]:
+    """Brings every version of this home to the remote and returns those that it had not.
+
+    Raises `InputError` without a remote or versions, or when the remote has versions that this home has not.
+    """
+    root, url = root_of(home), _remote()
+    if not history(root):
+        raise InputError(f"{home} has no versions to push.", "Import a catalogue first.")
+    with _locked(home, "pushing versions"), tempfile.TemporaryDirectory() as folder:
+        theirs = _bundle(url, Path(folder))
+        known = _tags_in(root, theirs) if theirs else {}
+        if theirs and not _contains(root, theirs):
+            raise InputError(f"{url} has versions that {home} has not.", "Run `goodsight catalogue pull` first.")
+        _dvc(root, "push")
+        git(root, "bundle", "create", "--quiet", f"{folder}/{BUNDLE}", "--all")
+        _write(url, Path(folder) / BUNDLE)
+        return [tag for tag in dict.fromkeys(tag for _, tag in history(root)) if tag not in known]
+
+
+def pull(home: Path) -> list[str]:
+    """Brings the versions of the remote into this home, beside its own, and returns the new ones. Their bytes come when fetched.
+
+    Raises `InputError` without a remote, or when it has no versions.
+    """
+    root, url = root_of(home), _remote()
+    with _locked(home, "pulling versions"), tempfile.TemporaryDirectory() as folder:
+        theirs = _bundle(url, Path(folder))
+        if theirs is None:
+            raise InputError(f"{url} has no {BUNDLE}.", "Push versions to it first: `goodsight catalogue push`.")
+        before = {tag for _, tag in history(root)}
+        if not root.is_dir():
+            git(home, "clone", "--quiet", "--branch", "main", str(theirs), str(root))
+            configure(root)
+            git(root, "remote", "remove", "origin")
+        else:
+            git(root, "fetch", "--quiet", str(theirs), "refs/heads/main:refs/remotes/storage/main", "refs/tags/*:refs/tags/*")
+            git(root, "merge", "--quiet", "--no-edit", "--strategy-option", "theirs", "refs/remotes/storage/main")
+        return [tag for tag in dict.fromkeys(tag for _, tag in history(root)) if tag not in before]
+
+
+def superfluous(home: Path, keep: int) -> list[str]:
+    """The versions of this home older than the `keep` newest of their catalogue."""
+    tags = list(dict.fromkeys(tag for _, tag in reversed(history(root_of(home)))))
+    by_name: dict[str, list[str]] = {}
+    for tag in tags:
+        by_name.setdefault(name_of(tag), []).append(tag)
+    return [tag for named in by_name.values() for tag in named[keep:]]
+
+
+def collect(home: Path, keep: int) -> list[str]:
+    """Forgets the superfluous versions of this home and frees their bytes; what the remote has stays. Returns them."""
+    root, gone = root_of(home), superfluous(home, keep)
+    with _locked(home, "removing versions"):
+        for tag in gone:
+            git(root, "tag", "--delete", tag)
+        if gone:
+            _dvc(root, "gc")
+    return gone
+
+
+def _remote() -> str:
+    url = settings().data_remote
+    if not url:
+        raise InputError("There is no remote for catalogue versions.", "Set GOODSIGHT_DATA_REMOTE to a folder or s3://bucket/path.")
+    return url
+
+
+@contextmanager
+def _locked(home: Path, what: str) -> Iterator[None]:
+    home.mkdir(parents=True, exist_ok=True)
+    with exclusive(root_of(home).with_name("data.lock"), what):
+        yield
+
+
+def _dvc(root: Path, action: str) -> None:
+    """`push` or `gc` of what the tags name."""
+    quiet()
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    given: dict[str, Any] = {"all_tags": True} | ({"workspace": False} if action == "push" else {})
+    try:
+        with Repo(str(root), config=dvc_settings(root)) as repo:
+            getattr(repo, action)(**given)
+    except (DvcException, OSError) as error:
+        raise GoodsightError(f"DVC could not {action}: {error}", "Nothing is lost: the same command goes on.") from error
+
+
+def _bundle(url: str, folder: Path) -> Path | None:
+    """The remote's history, copied into `folder`; None when it has none yet."""
+    from fsspec.core import url_to_fs
+
+    try:
+        files, path = url_to_fs(url)
+        if not files.exists(f"{path}/{BUNDLE}"):
+            return None
+        files.get_file(f"{path}/{BUNDLE}", str(folder / f"theirs-{BUNDLE}"))
+    except Exception as error:  # each store has errors of its own
+        raise GoodsightError(f"{url} cannot be read: {error}", "Check GOODSIGHT_DATA_REMOTE and the credentials of the store.") from error
+    return folder / f"theirs-{BUNDLE}"
+
+
+def _write(url: str, bundle: Path) -> None:
+    """Puts the history into the remote, whole or not at all."""
+    from fsspec.core import url_to_fs
+
+    files, path = url_to_fs(url)
+    if "file" in files.protocol:
+        aside = Path(path) / f".{BUNDLE}.{os.getpid()}"
+        aside.write_bytes(bundle.read_bytes())
+        os.replace(aside, Path(path) / BUNDLE)
+    else:
+        files.put_file(str(bundle), f"{path}/{BUNDLE}")  # an object appears when all of it is there
+
+
+def _tags_in(root: Path, bundle: Path) -> dict[str, str]:
+    """Tag -> object of a bundle."""
+    heads = (line.split() for line in git(root, "bundle", "list-heads", str(bundle)).splitlines())
+    return {name.removeprefix("refs/tags/"): commit for commit, name in heads if name.startswith("refs/tags/")}
+
+
+def _contains(root: Path, bundle: Path) -> bool:
+    """Whether this repository's history goes on from that of the bundle."""
+    heads = (line.split() for line in git(root, "bundle", "list-heads", str(bundle)).splitlines())
+    main = next(commit for commit, name in heads if name == "refs/heads/main")
+    try:
+        git(root, "merge-base", "--is-ancestor", main, "HEAD")
+    except GoodsightError:
+        return False
+    return True

@@ -1,0 +1,148 @@
+"""Versions elsewhere: pushed, pulled and fetched bit by bit the same, from a folder and from S3; interrupted pushes harm nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from catalogue import remote
+from catalogue.remote import BUNDLE, collect, pull, push, superfluous
+from catalogue.snapshot import Snapshot
+from catalogue.versions import fetch, import_version, list_versions, resolve
+from goodsight.errors import GoodsightError, InputError, IntegrityError
+from goodsight.settings import settings
+from tests.catalogue.made import Make, product
+
+
+@pytest.fixture
+def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder as the remote."""
+    (tmp_path / "storage").mkdir()
+    monkeypatch.setenv("GOODSIGHT_DATA_REMOTE", str(tmp_path / "storage"))
+    settings.cache_clear()
+    yield tmp_path / "storage"
+    settings.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    """The address of a bucket in a server that speaks S3."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (
+            ("AWS_ENDPOINT_URL", f"http://{host}:{port}"),
+            ("AWS_ACCESS_KEY_ID", "test"),
+            ("AWS_SECRET_ACCESS_KEY", "test"),
+            ("AWS_DEFAULT_REGION", "us-east-1"),
+        ):
+            patch.setenv(name, value)
+        boto3.client("s3").create_bucket(Bucket="versions")
+        patch.setenv("GOODSIGHT_DATA_REMOTE", "s3://versions/shop")
+        settings.cache_clear()
+        yield "s3://versions/shop"
+    settings.cache_clear()
+    server.stop()
+
+
+def imported(make: Make, home: Path, name: str, title: str) -> str:
+    return import_version(make([product(0) | {"title": title}, product(1)], [], name=f"{home.name}-{title}"), name, home)
+
+
+def round_trip(make: Make, tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    revisions = [imported(make, one, "shop", title) for title in ("first", "second")]
+    assert push(one) == revisions and push(one) == []
+    assert pull(two) == revisions and pull(two) == []
+    assert resolve("shop", two) == revisions[1] and [each["revision"] for each in list_versions(two)] == revisions
+    for revision in revisions:
+        here, there = (Snapshot.open(fetch(revision, home, tmp_path / f"{home.name}-{revision}")) for home in (one, two))
+        assert here.manifest == there.manifest
+
+
+def test_versions_travel_by_folder(make_catalogue: Make, tmp_path: Path, storage: Path) -> None:
+    round_trip(make_catalogue, tmp_path)
+
+
+def test_versions_travel_by_s3(make_catalogue: Make, tmp_path: Path, s3: str) -> None:
+    round_trip(make_catalogue, tmp_path)
+
+
+def test_two_homes_share_a_remote(make_catalogue: Make, tmp_path: Path, storage: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    first = imported(make_catalogue, one, "shop", "first")
+    push(one)
+    pull(two)
+    theirs, mine = imported(make_catalogue, two, "shop", "theirs"), imported(make_catalogue, one, "garden", "mine")
+    assert push(two) == [theirs]
+    with pytest.raises(InputError, match="has versions that"):
+        push(one)
+    assert pull(one) == [theirs] and push(one) == [mine]
+    assert set(pull(two)) == {mine}
+    assert {each["revision"] for each in list_versions(one)} == {each["revision"] for each in list_versions(two)} == {first, theirs, mine}
+    assert resolve("shop", one) == resolve("shop", two) == theirs
+    assert Snapshot.open(fetch(mine, two, tmp_path / "out")).digest.startswith(mine.rpartition("-")[2])
+
+
+def test_an_interrupted_push_leaves_the_versions_before_it(
+    make_catalogue: Make, tmp_path: Path, storage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    first = imported(make_catalogue, one, "shop", "first")
+    push(one)
+    second = imported(make_catalogue, one, "shop", "second")
+    with monkeypatch.context() as patch:
+        patch.setattr(remote, "_write", lambda url, bundle: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            push(one)
+    assert pull(two) == [first] and Snapshot.open(fetch("shop", two, tmp_path / "out"))
+    assert push(one) == [second] and pull(two) == [second]
+
+
+def test_bytes_that_the_remote_has_lost_or_changed_are_not_taken(make_catalogue: Make, tmp_path: Path, storage: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    revision = imported(make_catalogue, one, "shop", "first")
+    push(one)
+    pull(two)
+    shard = max((path for path in storage.rglob("*") if path.is_file() and path.name != BUNDLE), key=lambda path: path.stat().st_size)
+    shard.chmod(0o644)
+    shard.write_bytes(shard.read_bytes()[:-1] + b"x")
+    with pytest.raises(IntegrityError):
+        fetch(revision, two, tmp_path / "changed")
+    shard.unlink()
+    with pytest.raises(IntegrityError):
+        fetch(revision, two, tmp_path / "lost")
+
+
+def test_without_a_remote_or_versions_it_is_said(make_catalogue: Make, tmp_path: Path, storage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match=r"has no versions\.bundle"):
+        pull(tmp_path / "home")
+    with pytest.raises(InputError, match="has no versions to push"):
+        push(tmp_path / "home")
+    monkeypatch.delenv("GOODSIGHT_DATA_REMOTE")
+    settings.cache_clear()
+    with pytest.raises(InputError, match="Set GOODSIGHT_DATA_REMOTE"):
+        pull(tmp_path / "home")
+    monkeypatch.setenv("GOODSIGHT_DATA_REMOTE", "nonsense://x")
+    settings.cache_clear()
+    with pytest.raises(GoodsightError, match="cannot be read"):
+        pull(tmp_path / "home")
+
+
+def test_old_versions_go_and_their_bytes_with_them(make_catalogue: Make, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    old = [imported(make_catalogue, home, "shop", title) for title in ("first", "second", "third")]
+    garden = imported(make_catalogue, home, "garden", "fourth")
+    size = sum(path.stat().st_size for path in (home / "data/.dvc/cache").rglob("*") if path.is_file())
+    assert superfluous(home, 1) == collect(home, 1) == [old[1], old[0]]
+    assert [each["revision"] for each in list_versions(home)] == [old[2], garden]
+    assert sum(path.stat().st_size for path in (home / "data/.dvc/cache").rglob("*") if path.is_file()) < size
+    assert Snapshot.open(fetch("shop", home, tmp_path / "out")).products(["title"])["title"][0].as_py() == "third"
+    with pytest.raises(InputError, match="there is no version"):
+        fetch(old[0], home, tmp_path / "gone")
