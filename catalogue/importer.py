@@ -6,13 +6,14 @@ a row of the `unreadable` table.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from catalogue.layouts import open_source
-from catalogue.layouts.mapping import Mapping
+from catalogue.layouts.mapping import Columns
 from catalogue.layouts.source import Source
 from catalogue.layouts.tables import Table
 from catalogue.records import Row, event_row, product_row, query_row, tombstone_row, unreadable_row
@@ -22,32 +23,37 @@ from goodsight.files import whole_folder
 from goodsight.progress import track
 
 
-def import_catalogue(
-    path: Path,
-    out: Path,
-    layout: str = "",
-    mapping: Mapping | None = None,
-    splits: dict[str, str] | None = None,
-    parent: str | None = None,
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Before:
+    """What an import is told of the versions before it."""
+
+    parent: str | None = None  # digest of the newest
+    splits: Mapping[str, str] = field(default_factory=dict)  # of products that queries may name and that are not imported
+    erased: Callable[[str], bool] = lambda identity: False  # products that must not come back, by their ids
+
+
+NOTHING = Before()
+ERASED = "the product was erased from this catalogue and must not come back"
+
+
+def import_catalogue(path: Path, out: Path, layout: str = "", columns: Columns | None = None, before: Before = NOTHING) -> dict[str, Any]:
     """Writes the catalogue at `path` as a snapshot to `out` and returns its manifest.
 
-    The same files give the same digest and the same bytes. A record with `"deleted": true` becomes a tombstone. `splits`: of
-    products that are not in `path` and that its queries may name; `parent`: digest of the version before. Raises `InputError`
-    when `path` is no catalogue of the `layout` (or of any) or has no records, and when the `mapping` does not fit it.
+    The same files give the same digest and the same bytes. A record with `"deleted": true` becomes a tombstone. Raises
+    `InputError` when `path` is no catalogue of the `layout` (or of any) or has no records, and when the `columns` do not fit it.
     """
     source = open_source(path, layout)
-    tables = mapping.apply(source.tables) if mapping else source.tables
+    tables = columns.apply(source.tables) if columns else source.tables
     with whole_folder(out) as aside:
-        _import_tables(tables, source, dict(splits or {}), aside)
-        manifest = write_manifest(aside, source.categories, path.resolve().name, parent)
+        _import_tables(tables, source, before, aside)
+        manifest = write_manifest(aside, source.categories, path.resolve().name, before.parent)
         if not any(manifest["counts"].values()):
             raise InputError(f"{path} has no records: {', '.join(table.name for table in tables)} is empty.")
         return manifest
 
 
-def _import_tables(tables: list[Table], source: Source, splits: dict[str, str], aside: Path) -> None:
-    """`splits` of products are added to as products are read."""
+def _import_tables(tables: list[Table], source: Source, before: Before, aside: Path) -> None:
+    splits = dict(before.splits)
     with ExitStack() as stack:
         writers = {name: stack.enter_context(ShardWriter(aside, name)) for name in TABLES}
         for table in tables:
@@ -57,6 +63,8 @@ def _import_tables(tables: list[Table], source: Source, splits: dict[str, str], 
                     name, row = row_of(line.whole(), line.number)
                 except InputError as error:
                     name, row = "unreadable", unreadable_row(table.kind, table.name, line.number, line.start(), error.message)
+                if name == "products" and before.erased(row["id"]):
+                    name, row = "unreadable", unreadable_row(table.kind, table.name, line.number, "", ERASED)
                 writers[name].add(row)
                 if name == "products":
                     splits.setdefault(row["id"], row["split"])

@@ -8,12 +8,13 @@ version costs the storage of its changes.
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from catalogue.diff import stays
-from catalogue.importer import import_catalogue
-from catalogue.layouts.mapping import Mapping
+from catalogue.importer import NOTHING, Before, import_catalogue
+from catalogue.layouts.mapping import Columns
 from catalogue.records import Row, unreadable_row
 from catalogue.shards import copy_rows, link_shards
 from catalogue.snapshot import TABLES, ShardWriter, Snapshot, write_manifest
@@ -22,7 +23,9 @@ from goodsight.files import whole_folder
 KINDS = {"product": "products", "query": "queries"}
 
 
-def import_update(path: Path, parent: Path, out: Path, layout: str = "", mapping: Mapping | None = None) -> dict[str, Any]:
+def import_update(
+    path: Path, parent: Path, out: Path, layout: str = "", columns: Columns | None = None, before: Before = NOTHING
+) -> dict[str, Any]:
     """Writes the snapshot `parent` with the changes at `path` to `out`, and returns its manifest.
 
     The same parent and changes give the same digest. Raises `InputError` like `import_catalogue`.
@@ -30,7 +33,8 @@ def import_update(path: Path, parent: Path, out: Path, layout: str = "", mapping
     old = Snapshot.open(parent)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".changes-") as folder:
         rows = old.products(["id", "split"]).to_pylist()
-        import_catalogue(path, Path(folder) / "changes", layout, mapping, {row["id"]: row["split"] for row in reversed(rows)})
+        before = replace(before, splits={row["id"]: row["split"] for row in reversed(rows)})
+        import_catalogue(path, Path(folder) / "changes", layout, columns, before)
         new = Snapshot.open(Path(folder) / "changes")
         with whole_folder(out) as aside:
             _merge(old, new, aside)

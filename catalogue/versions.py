@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from catalogue.data_repo import clear_leftovers, dvc_settings, git, history, make, name_of, quiet, root_of
-from catalogue.importer import import_catalogue
-from catalogue.layouts.mapping import Mapping
+from catalogue.erasure import erased, remember, without
+from catalogue.importer import Before, import_catalogue
+from catalogue.layouts.mapping import Columns
 from catalogue.quarantine import release
 from catalogue.snapshot import Snapshot
 from catalogue.update import import_update, inherit_releases
@@ -90,7 +91,7 @@ def _message(snapshot: Snapshot, tag: str) -> str:
 
 
 def import_version(
-    path: Path, name: str, home: Path, layout: str = "", mapping: Mapping | None = None, update: bool = False
+    path: Path, name: str, home: Path, layout: str = "", columns: Columns | None = None, update: bool = False
 ) -> str:
     """Imports the catalogue at `path` and keeps it as a version of `name`; the same input gives the same revision.
 
@@ -98,15 +99,17 @@ def import_version(
     such a version, and `BusyError` when another import made a newer one meanwhile.
     """
     home.mkdir(parents=True, exist_ok=True)
-    newest = resolve(_safe(name), home) if update else _newest(home, _safe(name))
+    name = _safe(name)
+    newest = resolve(name, home) if update else _newest(home, name)
+    version = describe(newest, home) if newest else {}
+    before = Before(version.get("digest"), erased=erased(name, home))
     with tempfile.TemporaryDirectory(dir=home, prefix=".import-") as folder:
         aside = Path(folder)
         if update:
-            import_update(path, fetch(newest, home, aside / "parent"), aside / "snapshot", layout, mapping)
+            import_update(path, fetch(newest, home, aside / "parent"), aside / "snapshot", layout, columns, before)
             return store(aside / "snapshot", home, name, newest)
-        before = describe(newest, home) if newest else {}
-        import_catalogue(path, aside / "snapshot", layout, mapping, parent=before.get("digest"))
-        if not before or not before["counts"]["releases"]:
+        import_catalogue(path, aside / "snapshot", layout, columns, before)
+        if not version or not version["counts"]["releases"]:
             return store(aside / "snapshot", home, name)
         parent = Snapshot.open(fetch(newest, home, aside / "parent"))
         inherit_releases(parent, Snapshot.open(aside / "snapshot"), aside / "released")
@@ -125,6 +128,27 @@ def release_version(revision: str, home: Path, quarantine: list[dict[str, Any]],
         snapshot = Snapshot.open(fetch(revision, home, Path(folder) / "snapshot"))
         release(snapshot, quarantine, ids, reason, by, Path(folder) / "released")
         return store(Path(folder) / "released", home, name, revision)
+
+
+def erase_version(name: str, identity: str, home: Path) -> tuple[str, list[str]]:
+    """Takes a product out of the catalogue `name` for good (`catalogue.erasure`).
+
+    Returns the newest version, now without it, and the versions that still hold its bytes, oldest first. Raises `InputError`
+    when no version has the product, and `BusyError` like `store`.
+    """
+    newest = resolve(_safe(name), home)
+    name = name_of(newest)
+    holding = []
+    for revision in dict.fromkeys(tag for _, tag in history(root_of(home)) if name_of(tag) == name):
+        with opened(revision, home) as (snapshot, _):
+            if identity in snapshot.products(["id"])["id"].to_pylist():
+                holding.append(revision)
+    if not holding:
+        raise InputError(f"No version of {name} has a product {identity!r}.", "Nothing was erased.")
+    remember(name, identity, home)
+    with opened(newest, home) as (snapshot, _), tempfile.TemporaryDirectory(dir=home, prefix=".erasure-") as folder:
+        without(snapshot, identity, Path(folder) / "snapshot")
+        return store(Path(folder) / "snapshot", home, name, newest), holding
 
 
 def _newest(home: Path, name: str) -> str:

@@ -8,6 +8,7 @@ puts them. MLflow takes seconds to import, so only the functions here import it.
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,6 +99,12 @@ def champion() -> dict[str, Any] | None:
     }
 
 
+def trained_on(revisions: Collection[str]) -> list[str]:
+    """The versions, oldest first, that learned from one of these catalogue revisions; each has an index of the same products."""
+    found = _client().search_model_versions(f"name = '{MODEL}'")
+    return sorted((str(each.version) for each in found if each.tags.get("revision") in revisions), key=int)
+
+
 def candidate_folder(version: str) -> Path:
     """The candidate that was registered as `version`. Raises `InputError` when there is no such version."""
     client = _client()
@@ -165,6 +172,7 @@ def _new_version(
     tags = {
         "candidate": described["digest"],
         "snapshot": snapshot["digest"],
+        "revision": snapshot.get("source", ""),
         "architecture": described["architecture"],
         "verdict": sha256_file(verdict),
     }

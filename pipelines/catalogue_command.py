@@ -28,12 +28,12 @@ def import_(
     as_json: Json = False,
 ) -> None:
     """Import a catalogue and keep it as a version; the same input gives the same revision."""
-    from catalogue.layouts.mapping import Mapping
+    from catalogue.layouts.mapping import Columns
     from catalogue.versions import describe, import_version
     from pipelines.events import Listener
 
     root = home_of(home)
-    columns = Mapping.load(mapping) if mapping else None
+    columns = Columns.load(mapping) if mapping else None
     with Listener(root / "import.log", quiet=as_json) as listener, contextlib.redirect_stdout(listener):
         revision = import_version(folder, name or folder.resolve().name, root, layout, columns, update)
     version = describe(revision, root)
@@ -106,6 +106,27 @@ def diff(
     if html:
         write_bytes(html, page(found, old_revision, new_revision).encode())
         typer.echo(f"Wrote {html}")
+
+
+@app.command()
+def erase(
+    name: Annotated[str, typer.Argument(help="Name of the catalogue.")],
+    product: Annotated[str, typer.Option(help="Id of the product.")],
+    reason: Annotated[str, typer.Option(help="Why, for the ledger.")],
+    by: Annotated[str, typer.Option(help="Who says so (default: the user's login).")] = "",
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Take a product out of a catalogue for good, and list every version and model that still knows it."""
+    from pipelines.erasure import erase as erase_product
+
+    found = erase_product(name, product, reason, by or getpass.getuser(), home_of(home))
+    if as_json:
+        print_json(found)
+        return
+    typer.echo(f"{found['revision']} is without it, and no import brings it back.")
+    typer.echo(f"Versions that hold it, until `catalogue gc` removes them: {', '.join(found['versions'])}")
+    typer.echo(f"Models that learned from these, and their indexes: {', '.join(found['models']) or 'none'}")
 
 
 @app.command()

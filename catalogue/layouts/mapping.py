@@ -45,16 +45,16 @@ class Cell(BaseModel):
         return self
 
 
-Columns = dict[str, str | list[str] | Cell]  # our field -> their columns
+Sources = dict[str, str | list[str] | Cell]  # our field -> their columns
 
 
-class Mapping(BaseModel):
+class Columns(BaseModel):
     """What `FILE.yaml` says, by kind of record."""
 
     model_config = ConfigDict(extra="forbid")
-    product: Columns = {}
-    query: Columns = {}
-    event: Columns = {}
+    product: Sources = {}
+    query: Sources = {}
+    event: Sources = {}
 
     @model_validator(mode="after")
     def _known_fields(self) -> Self:
@@ -81,7 +81,7 @@ class Mapping(BaseModel):
         return [replace(table, lines=_mapped(table, columns)) if (columns := getattr(self, table.kind)) else table for table in tables]
 
 
-def _mapped(table: Table, columns: Columns) -> Iterator[Line]:
+def _mapped(table: Table, columns: Sources) -> Iterator[Line]:
     """Raises `InputError` at the end when no record had a column at all, not even an empty one."""
     missing = set(_columns(columns.values()))
     seen = False

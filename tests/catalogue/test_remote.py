@@ -120,7 +120,7 @@ def test_bytes_that_the_remote_has_lost_or_changed_are_not_taken(make_catalogue:
         fetch(revision, two, tmp_path / "lost")
 
 
-def test_without_a_remote_or_versions_it_is_said(make_catalogue: Make, tmp_path: Path, storage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_remote_or_versions_it_is_said(tmp_path: Path, storage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match=r"has no versions\.bundle"):
         pull(tmp_path / "home")
     with pytest.raises(InputError, match="has no versions to push"):

@@ -90,6 +90,7 @@ def test_a_version_has_its_run_with_everything_an_auditor_asks_for(work: Path, h
     assert found.tags == {
         "candidate": "a" * 64,
         "snapshot": "5" * 64,
+        "revision": "data/furniture",
         "architecture": "commercemm",
         "verdict": sha256_file(work / "verdict.json"),
     }
@@ -164,3 +165,9 @@ def test_the_ui_command_names_the_store(home: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("GOODSIGHT_TRACKING_URI", "https://mlflow.example")
     settings.cache_clear()
     assert registry.ui_command() == "xdg-open https://mlflow.example"
+
+
+def test_who_learned_from_a_revision_is_found(work: Path) -> None:
+    assert registry.trained_on(["data/furniture"]) == []
+    versions = [register(work, name) for name in "ab"]
+    assert registry.trained_on(["data/furniture", "other"]) == versions and registry.trained_on(["other"]) == []
