@@ -120,7 +120,13 @@ def open_shard(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
     path.parent.mkdir(parents=True, exist_ok=True)
     texts = [name for name in ("source", "split", "licence", "kind", "file") if name in schema.names]
     return pq.ParquetWriter(
-        path, schema, compression=_compression(schema), use_dictionary=texts, write_statistics=False, store_schema=True
+        path,
+        schema,
+        compression=_compression(schema),
+        use_dictionary=texts,
+        write_statistics=False,
+        write_page_checksum=True,
+        store_schema=True,
     )
 
 

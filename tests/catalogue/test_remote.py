@@ -26,31 +26,6 @@ def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     settings.cache_clear()
 
 
-@pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
-    """The address of a bucket in a server that speaks S3."""
-    import boto3
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in (
-            ("AWS_ENDPOINT_URL", f"http://{host}:{port}"),
-            ("AWS_ACCESS_KEY_ID", "test"),
-            ("AWS_SECRET_ACCESS_KEY", "test"),
-            ("AWS_DEFAULT_REGION", "us-east-1"),
-        ):
-            patch.setenv(name, value)
-        boto3.client("s3").create_bucket(Bucket="versions")
-        patch.setenv("GOODSIGHT_DATA_REMOTE", "s3://versions/shop")
-        settings.cache_clear()
-        yield "s3://versions/shop"
-    settings.cache_clear()
-    server.stop()
-
-
 def imported(make: Make, home: Path, name: str, title: str) -> str:
     return import_version(make([product(0) | {"title": title}, product(1)], [], name=f"{home.name}-{title}"), name, home)
 
@@ -70,8 +45,11 @@ def test_versions_travel_by_folder(make_catalogue: Make, tmp_path: Path, storage
     round_trip(make_catalogue, tmp_path)
 
 
-def test_versions_travel_by_s3(make_catalogue: Make, tmp_path: Path, s3: str) -> None:
+def test_versions_travel_by_s3(make_catalogue: Make, tmp_path: Path, s3: str, storage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOODSIGHT_DATA_REMOTE", s3)
+    settings.cache_clear()
     round_trip(make_catalogue, tmp_path)
+    assert not list(storage.iterdir())
 
 
 def test_two_homes_share_a_remote(make_catalogue: Make, tmp_path: Path, storage: Path) -> None:
