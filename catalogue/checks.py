@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from catalogue.lookalikes import WORDS, clusters
-from catalogue.media_checks import Media, join, media_facts
+from catalogue.media_checks import NOTHING, Media, join, media_facts
 from catalogue.snapshot import Snapshot
 from goodsight.progress import track
 from goodsight.settings import settings
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PRODUCT_FACTS = ("id", "title", "description", "category_path", "price", "group", "split", "line", "problems")
+EVENT_FACTS = ("product", "kind", "value", "query", "time", "created", "line", "file", "problems")
+TOLD = ("product", "kind", "value", "query", "time")  # of an event
 QUERY_FACTS = ("id", "kind", "text", "relevant", "split", "line", "file", "problems")
 FIELD_ERRORS = {"images": "image_error", "image": "image_error", "video": "video_error", "audio": "audio_error", "price": "price_error"}
 ERRORS = ("record_error", "image_error", "video_error", "audio_error", "price_error")
@@ -314,6 +316,37 @@ def query_checks(snapshot: Snapshot, kept: set[str]) -> pd.DataFrame:
             **{name: errors[name] for name in ("record_error", "image_error", "audio_error")},
         }
     )
+
+
+# Events
+
+
+def event_checks(snapshot: Snapshot, kept: set[str]) -> pd.DataFrame:
+    """One row an event with the facts that `expectations/events.json` judges; its `id` is that of its product."""
+    table = snapshot.read("events", EVENT_FACTS).combine_chunks()
+    times, created = table["time"], table["created"]
+    early = np.asarray(pc.fill_null(pc.less(created, times), False))
+    told = [f"it is said to be written down at {there}, before it happened at {then}" for there, then in _pairs(created, times, early)]
+    same = _codes(pc.binary_join_element_wise(*(table[name].cast(pa.string()) for name in TOLD), "\0", null_handling="replace"))
+    strange = ~np.asarray(pc.is_in(table["product"], pa.array(["", *sorted(kept)], pa.string())))
+    return _frame(
+        {
+            "id": _objects(table["product"]),
+            "file": _objects(table["file"]),
+            "line": np.asarray(table["line"]).astype(np.int64),
+            "kind": _objects(table["kind"]),
+            "time": _objects(times.cast(pa.string())),
+            "early": _words(early, told),
+            "unknown_product": _words(strange, _objects(table["product"])[strange]),
+            "again": _words(~_firsts(same), _objects(table["kind"])[~_firsts(same)]),
+            "record_error": _errors(table["problems"], [NOTHING] * len(table))["record_error"],
+        }
+    )
+
+
+def _pairs(left: pa.ChunkedArray, right: pa.ChunkedArray, where: Mask) -> Iterator[tuple[Any, Any]]:
+    chosen = pa.array(where)
+    return zip(left.filter(chosen).to_pylist(), right.filter(chosen).to_pylist(), strict=True)
 
 
 def _product_words(snapshot: Snapshot, queries: pa.Table) -> dict[str, str]:

@@ -54,7 +54,7 @@ def _places(snapshot: Snapshot, table: str, identity: str) -> Iterator[int]:
     """Row numbers of what a table says of a product."""
     if table == "queries":
         return
-    columns = {"events": ["event"], "unreadable": ["text"]}.get(table, ["id"])
-    for place, value in enumerate(snapshot.read(table, columns)[columns[0]].to_pylist()):
-        if value == identity if columns == ["id"] else f'"{identity}"' in value:
+    column = {"events": "product", "unreadable": "text"}.get(table, "id")
+    for place, value in enumerate(snapshot.read(table, [column])[column].to_pylist()):
+        if value == identity if column != "text" else f'"{identity}"' in value:
             yield place

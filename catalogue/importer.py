@@ -75,7 +75,7 @@ def _reader(table: Table, source: Source, splits: dict[str, str]) -> Callable[[R
 
     def row_of(record: Row, line: int) -> tuple[str, Row]:
         if table.kind == "event":
-            return "events", event_row(record, line)
+            return "events", event_row(record, line, table.name)
         if record.get("deleted") is True:
             return "tombstones", tombstone_row(record, table.kind, table.name, line)
         if table.kind == "product":

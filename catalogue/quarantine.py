@@ -34,7 +34,7 @@ QUARANTINE_SCHEMA = pa.schema(
     ]
 )
 UNREADABLE = Fault("one JSON object with an id a line", "unreadable line", "")
-KINDS = {"products": "product", "queries": "query"}
+KINDS = {"products": "product", "queries": "query", "events": "event"}
 Row = dict[str, Any]
 Released = dict[tuple[str, str], set[str]]  # (kind, id) -> labels of the faults that are let pass
 
@@ -46,7 +46,7 @@ def quarantined_rows(snapshot: Snapshot, table: str, faults: dict[int, list[Faul
     for index, row in zip(bad, snapshot.take(table, bad, names), strict=True):
         yield {
             "kind": KINDS[table],
-            "id": row["id"],
+            "id": row["product" if table == "events" else "id"],
             "file": row["file"],
             "line": row["line"],
             "labels": [fault.label for fault in faults[index]],

@@ -62,7 +62,20 @@ QUERY_SCHEMA = pa.schema(
 )
 PRODUCT_FIELDS = tuple(name for name in PRODUCT_SCHEMA.names if name not in ("line", "file", "problems"))
 QUERY_FIELDS = ("id", "kind", "text", "image", "audio", "relevant", "split", "source", "updated")
-EVENT_SCHEMA = pa.schema([("event", TEXT), ("line", pa.int32())])  # event: the line as canonical JSON
+EVENT_FIELDS = ("product", "kind", "value", "query", "time", "created")
+EVENT_SCHEMA = pa.schema(
+    [
+        ("product", TEXT),  # id
+        ("kind", TEXT),  # view, click, cart, purchase, price, ...
+        ("value", pa.float64()),  # of a price event the price, else what the shop counts
+        ("query", TEXT),  # the words searched for, when a search led to it
+        ("time", TIME),  # when it happened
+        ("created", TIME),  # when it was written down
+        ("line", pa.int32()),
+        ("file", TEXT),
+        ("problems", TEXTS),
+    ]
+)
 UNREADABLE_SCHEMA = pa.schema([("kind", TEXT), ("file", TEXT), ("line", pa.int32()), ("text", TEXT), ("reason", TEXT)])
 TOMBSTONE_SCHEMA = pa.schema([("kind", TEXT), ("id", TEXT), ("file", TEXT), ("line", pa.int32())])
 RELEASE_SCHEMA = pa.schema([("kind", TEXT), ("id", TEXT), ("labels", TEXTS), ("reason", TEXT), ("by", TEXT)])
@@ -308,9 +321,21 @@ def query_row(record: Row, line: int, file: str, splits: dict[str, str], read: R
     }
 
 
-def event_row(record: Row, line: int) -> Row:
-    """A row of EVENT_SCHEMA."""
-    return {"event": canonical_json(_plain(record)), "line": line}
+def event_row(record: Row, line: int, file: str) -> Row:
+    """A row of EVENT_SCHEMA; an event that does not say when it was written down was written when it happened."""
+    fields = Fields(record)
+    time, created = fields.time("time"), fields.time("created")
+    return {
+        "product": fields.text("product").strip(),
+        "kind": fields.text("kind").strip(),
+        "value": fields.number("value"),
+        "query": fields.text("query").strip(),
+        "time": time,
+        "created": created or time,
+        "line": line,
+        "file": file,
+        "problems": fields.problems,
+    }
 
 
 def tombstone_row(record: Row, kind: str, file: str, line: int) -> Row:

@@ -28,7 +28,11 @@ footer, button { display: none; }
 LIVELY = re.compile(
     r"<script.*?</script>|<script[^>]*>|<link[^>]*>|<img[^>]*>|<footer.*?</footer>", re.DOTALL | re.IGNORECASE
 )
-SHOWN = {"products": ["id", "title", "images", "file", "line"], "queries": ["id", "text", "image", "file", "line"]}
+SHOWN = {
+    "products": ["id", "title", "images", "file", "line"],
+    "queries": ["id", "text", "image", "file", "line"],
+    "events": ["product", "kind", "file", "line"],
+}
 
 
 def clean_docs(report: Path) -> None:
@@ -67,4 +71,5 @@ def _examples(outcome: Outcome, snapshot: Snapshot, table: str) -> Iterator[dict
         images = row.get("images") or [image for image in [row.get("image")] if image is not None]
         shown = [address for image in images[:1] if (address := thumbnail(image))]
         reason = outcome.reasons[outcome.rows.index(number)] if outcome.severity == "critical" else ""
-        yield {**row, "words": row.get("title") or row.get("text") or "", "images": shown, "reason": reason}
+        words = row.get("title") or row.get("text") or row.get("kind") or ""
+        yield {**row, "id": row.get("id") or row.get("product"), "words": words, "images": shown, "reason": reason}

@@ -14,7 +14,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from catalogue.checks import product_checks, query_checks
+from catalogue.checks import event_checks, product_checks, query_checks
 from catalogue.comparison import compare
 from catalogue.quarantine import KINDS, UNREADABLE, Released, quarantined_rows, released, unreadable_rows, write_quarantine
 from catalogue.report import clean_docs, write_page
@@ -59,11 +59,11 @@ def _judged(judge: Judge, table: str, frame: pd.DataFrame, passes: Released) -> 
     return _Judged(frame, findings, faults, lost - faults.keys())
 
 
-def _write_snapshot(snapshot: Snapshot, out: Path, products: _Judged, queries: _Judged) -> dict[str, Any]:
+def _write_snapshot(snapshot: Snapshot, out: Path, judged: dict[str, _Judged]) -> dict[str, Any]:
     with whole_folder(out) as aside:
-        copy_rows(snapshot, aside, "products", products.removed)
-        copy_rows(snapshot, aside, "queries", queries.removed, products.kept_ids())
-        for table in ("events", "tombstones", "releases"):
+        for table, each in judged.items():
+            copy_rows(snapshot, aside, table, each.removed, judged["products"].kept_ids() if table == "queries" else None)
+        for table in ("tombstones", "releases"):
             copy_rows(snapshot, aside, table, set())
         manifest = snapshot.manifest
         return write_manifest(aside, manifest["categories"], manifest["source"], parent=snapshot.digest)
@@ -101,34 +101,49 @@ def _decide(total: int, by_reason: Counter[str]) -> tuple[str, str]:
     )
 
 
-def _verdict(
-    snapshot: Snapshot, digest: str, products: _Judged, queries: _Judged, rows: list[dict[str, Any]]
-) -> DataVerdict:
+def _verdict(snapshot: Snapshot, digest: str, judged: dict[str, _Judged], rows: list[dict[str, Any]]) -> DataVerdict:
     unreadable = Counter(row["kind"] for row in rows if row["id"] is None)
-    faults = products.by_reason() + Counter({UNREADABLE.label: unreadable["product"]})
-    query_faults = queries.by_reason() + Counter({UNREADABLE.label: unreadable["query"]})
-    total, total_queries = len(products.frame) + unreadable["product"], len(queries.frame) + unreadable["query"]
-    decision, reason = _decide(total, faults)
-    found = (products.findings, queries.findings)
+    faults = {table: each.by_reason() + Counter({UNREADABLE.label: unreadable[KINDS[table]]}) for table, each in judged.items()}
+    given = {table: len(each.frame) + unreadable[KINDS[table]] for table, each in judged.items()}
+    bad = {table: sum(each.values()) for table, each in faults.items()}
+    decision, reason = _decide(given["products"], faults["products"])
+    found = [each.findings for each in judged.values()]
+    dropped = len(judged["queries"].dropped)
     return DataVerdict(
         decision=decision,
         reason=reason,
-        products_in=total,
-        kept=total - sum(faults.values()),
-        quarantined=sum(faults.values()),
-        by_reason=dict(faults.most_common()),
-        queries_in=total_queries,
-        queries_kept=total_queries - sum(query_faults.values()) - len(queries.dropped),
-        queries_quarantined=sum(query_faults.values()),
-        queries_dropped=len(queries.dropped),
-        queries_by_reason=dict(query_faults.most_common()),
+        products_in=given["products"],
+        kept=given["products"] - bad["products"],
+        quarantined=bad["products"],
+        by_reason=dict(faults["products"].most_common()),
+        queries_in=given["queries"],
+        queries_kept=given["queries"] - bad["queries"] - dropped,
+        queries_quarantined=bad["queries"],
+        queries_dropped=dropped,
+        queries_by_reason=dict(faults["queries"].most_common()),
+        events_in=given["events"],
+        events_kept=given["events"] - bad["events"],
+        events_quarantined=bad["events"],
+        events_by_reason=dict(faults["events"].most_common()),
         warnings=[warning for findings in found for warning in findings.warnings],
-        coverage=_coverage(products),
-        categories=_categories(products),
+        coverage=_coverage(judged["products"]),
+        categories=_categories(judged["products"]),
         expectations={"total": sum(len(each.outcomes) for each in found), "failed": sum(each.failed for each in found)},
         raw_digest=snapshot.digest,
         digest=digest,
     )
+
+
+def _judge_all(raw: Snapshot, judge: Judge) -> dict[str, _Judged]:
+    """Every table after its suite."""
+    passes = released(raw)
+    products = _judged(judge, "products", product_checks(raw), passes)
+    kept = products.kept_ids()
+    return {
+        "products": products,
+        "queries": _judged(judge, "queries", query_checks(raw, kept), passes),
+        "events": _judged(judge, "events", event_checks(raw, kept), passes),
+    }
 
 
 def validate(snapshot: Path, out: Path, quarantine: Path, report: Path, before: dict[str, Any] | None = None) -> DataVerdict:
@@ -142,16 +157,14 @@ def validate(snapshot: Path, out: Path, quarantine: Path, report: Path, before: 
     run = raw.digest[:12]
     with whole_folder(report) as aside:
         judge = Judge(aside, run)
-        passes = released(raw)
-        products = _judged(judge, "products", product_checks(raw), passes)
-        queries = _judged(judge, "queries", query_checks(raw, products.kept_ids()), passes)
+        judged = _judge_all(raw, judge)
         judge.write_docs()
         clean_docs(aside)
-        bad = (quarantined_rows(raw, table, judged.faults) for table, judged in (("products", products), ("queries", queries)))
+        bad = (quarantined_rows(raw, table, each.faults) for table, each in judged.items())
         rows = [*chain.from_iterable(bad), *unreadable_rows(raw)]
         write_quarantine(quarantine, rows)
-        manifest = _write_snapshot(raw, out, products, queries)
-        verdict = _verdict(raw, manifest["digest"], products, queries, rows)
+        manifest = _write_snapshot(raw, out, judged)
+        verdict = _verdict(raw, manifest["digest"], judged, rows)
         verdict = replace(verdict, compared=compare(before, verdict)) if before else verdict
         write_page(aside, run, verdict, judge.findings, raw)
     return verdict

@@ -21,6 +21,10 @@ class DataVerdict:
     queries_quarantined: int
     queries_dropped: int
     queries_by_reason: dict[str, int]
+    events_in: int
+    events_kept: int
+    events_quarantined: int
+    events_by_reason: dict[str, int]
     warnings: list[dict[str, Any]]
     coverage: dict[str, float]  # modality -> share of the kept products that have it
     categories: dict[str, int]  # of the kept products

@@ -99,7 +99,7 @@ def version_table(version: dict[str, Any]) -> None:
 def data_table(verdict: dict[str, Any], page: Path) -> None:
     """A verdict on data: counts, what is in quarantine and why, warnings, what moved since the snapshot before."""
     table = _table(f"Data: {verdict['decision']}. {verdict['reason']}", "what", "rows", "examples or reason")
-    for label, count in (*verdict["by_reason"].items(), *verdict["queries_by_reason"].items()):
+    for label, count in (*verdict["by_reason"].items(), *verdict["queries_by_reason"].items(), *verdict["events_by_reason"].items()):
         table.add_row(f"in quarantine: {label}", f"{count:,}", "goodsight catalogue quarantine show")
     for warning in verdict["warnings"]:
         table.add_row(escape(warning["label"]), f"{warning['count']:,}", escape(", ".join(map(str, warning["examples"]))))

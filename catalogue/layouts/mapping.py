@@ -22,10 +22,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from catalogue.layouts.tables import Line, Table
-from catalogue.records import PRODUCT_FIELDS, QUERY_FIELDS, Row, shown
+from catalogue.records import EVENT_FIELDS, PRODUCT_FIELDS, QUERY_FIELDS, Row, shown
 from goodsight.errors import InputError
 
-FIELDS = {"product": PRODUCT_FIELDS, "query": QUERY_FIELDS}  # of an event, any
+FIELDS = {"product": PRODUCT_FIELDS, "query": QUERY_FIELDS, "event": EVENT_FIELDS}
 LISTS = ("category_path", "images", "relevant")
 OBJECTS = ("attributes", "title_i18n")
 

@@ -150,10 +150,13 @@ def test_splits_follow_group_and_relevant_products(make_catalogue: Make, tmp_pat
 def test_categories_and_events_come_along(make_catalogue: Make, tmp_path: Path) -> None:
     folder = make_catalogue()
     (folder / "categories.txt").write_text("Furniture > Tables\n\nFurniture > Chairs\n")
-    write_lines(folder / "events.jsonl", [{"product": "p1", "kind": "click"}, "broken"])
+    write_lines(folder / "events.jsonl", [{"product": "p1", "kind": "click", "time": "2026-01-02", "value": "two"}, "broken"])
     manifest = import_catalogue(folder, tmp_path / "out")
     assert manifest["categories"] == ["Furniture > Chairs", "Furniture > Tables"]
     assert manifest["counts"]["events"] == manifest["counts"]["unreadable"] == 1
+    [event] = Snapshot.open(tmp_path / "out").read("events").to_pylist()
+    assert (event["product"], event["kind"], event["created"]) == ("p1", "click", event["time"])
+    assert (event["file"], event["line"], event["problems"]) == ("events.jsonl", 1, ["value: 'two' is no number"])
 
 
 def test_a_wrong_folder_is_told_in_one_sentence(tmp_path: Path) -> None:

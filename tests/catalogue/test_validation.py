@@ -206,6 +206,38 @@ def test_queries_are_judged_apart(make_catalogue: Make, tmp_path: Path) -> None:
     assert relevant == {"q0": ["p0"], "half": ["p1"], "voice": ["p1"]}
 
 
+def test_events_are_judged_by_their_times_and_products(make_catalogue: Make, tmp_path: Path) -> None:
+    good = {"product": "p1", "kind": "view", "time": "2026-01-02T10:00:00Z"}
+    folder = make_catalogue()
+    events = [
+        good,
+        good | {"created": "2026-01-03"},
+        good | {"product": "gone"},
+        good,
+        good | {"created": "2026-01-01"},
+        {"product": "p1", "kind": "view"},
+        good | {"time": "yesterday"},
+        good | {"kind": ""},
+        good | {"product": None},
+        "broken",
+    ]
+    write_lines(folder / "events.jsonl", events)
+    outcome = Outcome(folder, tmp_path)
+    verdict = outcome.verdict
+    assert (verdict.events_in, verdict.events_kept, verdict.events_quarantined) == (10, 4, 6)
+    assert [(row["kind"], row["line"], row["labels"][0]) for row in outcome.rows] == [
+        ("event", 5, "written before it happened"),
+        ("event", 6, "no time"),
+        ("event", 7, "wrong type"),
+        ("event", 8, "no kind"),
+        ("event", 9, "no product"),
+        ("event", 10, "unreadable line"),
+    ]
+    assert {warning["label"]: warning["count"] for warning in verdict.warnings} == {"unknown product": 1, "told again": 4}
+    assert outcome.snapshot.read("events", ["line"])["line"].to_pylist() == [1, 2, 3, 4]
+    assert sum(verdict.events_by_reason.values()) == 6 and verdict.decision == "passed"
+
+
 def test_the_page_names_the_failed_expectation_and_calls_nobody(make_catalogue: Make, tmp_path: Path) -> None:
     outcome = _outcome(make_catalogue, tmp_path, {3: {"category_path": ["<script>alert(1)</script>"]}})
     index = (outcome.report / "index.html").read_text()
