@@ -328,7 +328,8 @@ def event_checks(snapshot: Snapshot, kept: set[str]) -> pd.DataFrame:
     early = np.asarray(pc.fill_null(pc.less(created, times), False))
     told = [f"it is said to be written down at {there}, before it happened at {then}" for there, then in _pairs(created, times, early)]
     same = _codes(pc.binary_join_element_wise(*(table[name].cast(pa.string()) for name in TOLD), "\0", null_handling="replace"))
-    strange = ~np.asarray(pc.is_in(table["product"], pa.array(["", *sorted(kept)], pa.string())))
+    unknown = [product for product in table["product"].unique().to_pylist() if product and product not in kept]
+    strange = np.asarray(pc.is_in(table["product"], pa.array(unknown, pa.string())))
     return _frame(
         {
             "id": _objects(table["product"]),

@@ -44,7 +44,7 @@ TABLES = {
     "unreadable": UNREADABLE_SCHEMA,
 }
 GROUP_ROWS, GROUP_BYTES = 256, 64 * 2**20
-SHARD_ROWS, SHARD_BYTES = 2048, 256 * 2**20
+SHARD_ROWS, SHARD_BYTES = 8192, 256 * 2**20
 
 Columns = Sequence[str] | None
 

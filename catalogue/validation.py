@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,8 +42,13 @@ class _Judged:
     def removed(self) -> set[int]:
         return self.faults.keys() | self.dropped
 
+    @cached_property
+    def kept(self) -> pd.DataFrame:
+        return self.frame.drop(index=sorted(self.removed)) if self.removed else self.frame
+
+    @cached_property
     def kept_ids(self) -> set[str]:
-        return set(self.frame["id"].drop(index=sorted(self.removed)))
+        return set(self.kept["id"])
 
     def by_reason(self) -> Counter[str]:
         return Counter(self.faults[index][0].label for index in sorted(self.faults))
@@ -62,7 +68,7 @@ def _judged(judge: Judge, table: str, frame: pd.DataFrame, passes: Released) -> 
 def _write_snapshot(snapshot: Snapshot, out: Path, judged: dict[str, _Judged]) -> dict[str, Any]:
     with whole_folder(out) as aside:
         for table, each in judged.items():
-            copy_rows(snapshot, aside, table, each.removed, judged["products"].kept_ids() if table == "queries" else None)
+            copy_rows(snapshot, aside, table, each.removed, judged["products"].kept_ids if table == "queries" else None)
         for table in ("tombstones", "releases"):
             copy_rows(snapshot, aside, table, set())
         manifest = snapshot.manifest
@@ -71,7 +77,7 @@ def _write_snapshot(snapshot: Snapshot, out: Path, judged: dict[str, _Judged]) -
 
 def _coverage(products: _Judged) -> dict[str, float]:
     """Share of the kept products that have each modality."""
-    kept = products.frame.drop(index=sorted(products.removed))
+    kept = products.kept
     present = {
         "image": kept["image_count"] > 0,
         "video": kept["has_video"],
@@ -83,8 +89,7 @@ def _coverage(products: _Judged) -> dict[str, float]:
 
 
 def _categories(products: _Judged) -> dict[str, int]:
-    kept = products.frame["category"].drop(index=sorted(products.removed))
-    return {name: int(count) for name, count in sorted(Counter(kept).items())}
+    return {name: int(count) for name, count in sorted(products.kept["category"].value_counts().items())}
 
 
 def _decide(total: int, by_reason: Counter[str]) -> tuple[str, str]:
@@ -138,7 +143,7 @@ def _judge_all(raw: Snapshot, judge: Judge) -> dict[str, _Judged]:
     """Every table after its suite."""
     passes = released(raw)
     products = _judged(judge, "products", product_checks(raw), passes)
-    kept = products.kept_ids()
+    kept = products.kept_ids
     return {
         "products": products,
         "queries": _judged(judge, "queries", query_checks(raw, kept), passes),
