@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,10 +42,9 @@ Words = NDArray[np.object_]  # texts and None
 
 def _read(snapshot: Snapshot, table: str, facts: Sequence[str], media: Sequence[str]) -> tuple[pa.Table, list[Media]]:
     """The columns `facts` of a table, and the facts of its media."""
-    found: list[Media] = []
     with ThreadPoolExecutor(settings().threads) as pool:
-        for batch in track(snapshot.batches(table, media), f"check {table}", "batches"):
-            found.extend(media_facts(batch, pool))
+        rows = chain.from_iterable(media_facts(batch, pool) for batch in snapshot.batches(table, media))
+        found = list(track(rows, f"check {table}", table, total=snapshot.manifest["counts"][table]))
     return snapshot.read(table, facts).combine_chunks(), found
 
 
