@@ -70,6 +70,6 @@ def _examples(outcome: Outcome, snapshot: Snapshot, table: str) -> Iterator[dict
     for number, row in zip(rows, snapshot.take(table, rows, SHOWN[table]), strict=True):
         images = row.get("images") or [image for image in [row.get("image")] if image is not None]
         shown = [address for image in images[:1] if (address := thumbnail(image))]
-        reason = outcome.reasons[outcome.rows.index(number)] if outcome.severity == "critical" else ""
+        told = outcome.reasons if outcome.severity == "critical" else outcome.facts
         words = row.get("title") or row.get("text") or row.get("kind") or ""
-        yield {**row, "id": row.get("id") or row.get("product"), "words": words, "images": shown, "reason": reason}
+        yield {**row, "id": row.get("id") or row.get("product"), "words": words, "images": shown, "told": told[outcome.rows.index(number)]}

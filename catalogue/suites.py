@@ -45,6 +45,7 @@ class Outcome:
     rows: list[int]  # all of them when critical, else some
     ids: list[str]
     reasons: list[str]  # one a row when critical, else one for all
+    facts: list[str]  # of each row, what the expectation judged
 
     def examples(self) -> list[int]:
         """Some of the rows, in their order."""
@@ -115,7 +116,9 @@ def _outcome(result: Any, frame: pd.DataFrame) -> Outcome:
     else:
         reasons = [template.format(observed=result.result.get("observed_value"))] if not result.success else []
     count, held = result.result.get("unexpected_count") or 0, bool(result.success)
-    return Outcome(name, config.description, severity, config.meta["label"], held, count, rows, facts["id"].tolist(), reasons)
+    column = config.kwargs["column"]
+    judged = [f"{column.replace('_', ' ')}: {value}" for value in facts[column]]
+    return Outcome(name, config.description, severity, config.meta["label"], held, count, rows, facts["id"].tolist(), reasons, judged)
 
 
 class Judge:
