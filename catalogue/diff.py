@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow.parquet as pq
 
+from catalogue.comparison import shift
 from catalogue.records import PRODUCT_FIELDS, QUERY_FIELDS, Row
 from catalogue.snapshot import Snapshot
 
@@ -47,7 +49,7 @@ class CategoryShift:
     """Products of each category that grew or shrank `(category, before, after)`, and the share of products that moved."""
 
     counts: list[tuple[str, int, int]]
-    moved: float  # total variation distance of the two distributions
+    moved: float  # `comparison.shift`
 
 
 @dataclass(frozen=True)
@@ -108,8 +110,15 @@ def _hashes(snapshot: Snapshot, other: Snapshot, table: str) -> dict[str, tuple[
     found: dict[str, tuple[int, ...]] = {}
     for row in _own_rows(snapshot, other, table):
         if row["id"] not in found:
-            found[row["id"]] = tuple(hash(tuple(value) if isinstance(value, list) else value) for value in row.values())
+            found[row["id"]] = tuple(_hash(value) for value in row.values())
     return found
+
+
+def _hash(value: Any) -> int:
+    """Of what a value looks like: Python's own hash takes -1 for -2, and no NaN for another."""
+    if isinstance(value, list):
+        return hash(tuple(_hash(item) for item in value))
+    return hash(value if isinstance(value, bytes) else repr(value))
 
 
 def _rows(snapshot: Snapshot, other: Snapshot, table: str, wanted: set[str]) -> dict[str, Row]:
@@ -127,6 +136,4 @@ def _categories(snapshot: Snapshot) -> Counter[str]:
 def _category_shift(before: Counter[str], after: Counter[str]) -> CategoryShift:
     """The largest changes first."""
     names = sorted(before.keys() | after.keys(), key=lambda name: (-abs(after[name] - before[name]), name))
-    total_before, total_after = before.total() or 1, after.total() or 1
-    moved = sum(abs(before[name] / total_before - after[name] / total_after) for name in names) / 2
-    return CategoryShift([(name, before[name], after[name]) for name in names if before[name] != after[name]], moved)
+    return CategoryShift([(name, before[name], after[name]) for name in names if before[name] != after[name]], shift(before, after))

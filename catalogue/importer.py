@@ -16,7 +16,7 @@ from catalogue.layouts import open_source
 from catalogue.layouts.mapping import Columns
 from catalogue.layouts.source import Source
 from catalogue.layouts.tables import Table
-from catalogue.records import Row, event_row, product_row, query_row, tombstone_row, unreadable_row
+from catalogue.records import TABLE_OF, Row, event_row, product_row, query_row, tombstone_row, unreadable_row
 from catalogue.snapshot import TABLES, ShardWriter, write_manifest
 from goodsight.errors import InputError
 from goodsight.files import whole_folder
@@ -75,11 +75,11 @@ def _reader(table: Table, source: Source, splits: dict[str, str]) -> Callable[[R
 
     def row_of(record: Row, line: int) -> tuple[str, Row]:
         if table.kind == "event":
-            return "events", event_row(record, line, table.name)
+            return TABLE_OF["event"], event_row(record, line, table.name)
         if record.get("deleted") is True:
             return "tombstones", tombstone_row(record, table.kind, table.name, line)
         if table.kind == "product":
-            return "products", product_row(record, line, table.name, source.read)
-        return "queries", query_row(record, line, table.name, splits, source.read)
+            return TABLE_OF["product"], product_row(record, line, table.name, source.read)
+        return TABLE_OF["query"], query_row(record, line, table.name, splits, source.read)
 
     return row_of

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from catalogue.records import MEDIA
+from catalogue.records import MEDIA, TABLE_OF, Row
 from catalogue.shards import copy_rows
 from catalogue.snapshot import TABLES, ShardWriter, Snapshot, write_manifest
 from catalogue.suites import Fault, releasable
@@ -34,8 +34,7 @@ QUARANTINE_SCHEMA = pa.schema(
     ]
 )
 UNREADABLE = Fault("one JSON object with an id a line", "unreadable line", "")
-KINDS = {"products": "product", "queries": "query", "events": "event"}
-Row = dict[str, Any]
+KIND_OF = {table: kind for kind, table in TABLE_OF.items()}
 Released = dict[tuple[str, str], set[str]]  # (kind, id) -> labels of the faults that are let pass
 
 
@@ -45,7 +44,7 @@ def quarantined_rows(snapshot: Snapshot, table: str, faults: dict[int, list[Faul
     bad = sorted(faults)
     for index, row in zip(bad, snapshot.take(table, bad, names), strict=True):
         yield {
-            "kind": KINDS[table],
+            "kind": KIND_OF[table],
             "id": row["product" if table == "events" else "id"],
             "file": row["file"],
             "line": row["line"],
@@ -96,7 +95,7 @@ def release(snapshot: Snapshot, quarantine: list[Row], ids: Sequence[str], reaso
     """
     if not reason.strip() or not by.strip():
         raise InputError("A release needs a reason and a name.", 'Give --reason "why the row is right" and --by NAME.')
-    rows = [row for row in quarantine if row["id"] in ids]
+    rows = [row for row in quarantine if row["id"] in ids and row["kind"] != "event"]  # which has the id of its product
     if absent := sorted(set(ids) - {row["id"] for row in rows}):
         raise InputError(f"{', '.join(absent)} is not in quarantine.", "`goodsight catalogue quarantine show` lists what is.")
     fixed = {f"{row['id']} ({label})" for row in rows for label in row["labels"] if label not in releasable()}

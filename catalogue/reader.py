@@ -20,12 +20,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.core import url_to_fs
 
+from catalogue.records import Row
 from catalogue.snapshot import MANIFEST, SCHEMA_VERSION, TABLES
 from goodsight.errors import InputError, IntegrityError
 
 WINDOW = 8  # row groups: 2,048 rows of a snapshot as it is written
 
-Row = dict[str, Any]
 State = dict[str, Any]
 
 

@@ -86,6 +86,7 @@ SPLIT_RULE = (
     "query: its own split, else that of its relevant products, one of several by sha256 of its text; "
     "when all of them are catalogue, 70/10/20 by sha256 of its text"
 )
+TABLE_OF = {"product": "products", "query": "queries", "event": "events"}  # kind of record -> its table in a snapshot
 KINDS = ("text", "image", "voice")
 SPLITS = ("train", "val", "test")
 MAX_LINE_BYTES = 8 * 2**20

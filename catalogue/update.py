@@ -15,12 +15,12 @@ from typing import Any
 from catalogue.diff import stays
 from catalogue.importer import NOTHING, Before, import_catalogue
 from catalogue.layouts.mapping import Columns
-from catalogue.records import Row, unreadable_row
+from catalogue.records import TABLE_OF, Row, unreadable_row
 from catalogue.shards import copy_rows, link_shards
 from catalogue.snapshot import TABLES, ShardWriter, Snapshot, write_manifest
 from goodsight.files import whole_folder
 
-KINDS = {"product": "products", "query": "queries"}
+CHANGING = {kind: TABLE_OF[kind] for kind in ("product", "query")}  # kinds whose rows have an id
 
 
 def import_update(
@@ -44,12 +44,12 @@ def import_update(
 
 def _merge(old: Snapshot, new: Snapshot, out: Path) -> None:
     stones, refused = _tombstones(old, new)
-    for kind, table in KINDS.items():
+    for kind, table in CHANGING.items():
         gone = _ids(new, table) | {stone["id"] for stone in stones if stone["kind"] == kind}
         copy_rows(old, out, table, {place for place, identity in enumerate(_column(old, table)) if identity in gone})
     copy_rows(old, out, "events", set())
     _copy_releases(old, new, out, {(stone["kind"], stone["id"]) for stone in stones})
-    for table in (*KINDS.values(), "events"):
+    for table in (*CHANGING.values(), "events"):
         link_shards(new, out, table)
     for table, rows in (("tombstones", stones), ("unreadable", [*new.read("unreadable").to_pylist(), *refused])):
         with ShardWriter(out, table) as writer:
@@ -59,7 +59,7 @@ def _merge(old: Snapshot, new: Snapshot, out: Path) -> None:
 
 def _copy_releases(old: Snapshot, new: Snapshot, out: Path, gone: set[tuple[str, str]]) -> None:
     """Of the releases those whose row is not touched."""
-    gone = gone | {(kind, identity) for kind, table in KINDS.items() for identity in _column(new, table)}
+    gone = gone | {(kind, identity) for kind, table in CHANGING.items() for identity in _column(new, table)}
     rows = old.read("releases", ["kind", "id"]).to_pylist()
     copy_rows(old, out, "releases", {place for place, row in enumerate(rows) if (row["kind"], row["id"]) in gone})
 
@@ -69,7 +69,7 @@ def inherit_releases(old: Snapshot, new: Snapshot, out: Path) -> dict[str, Any]:
     rows = old.read("releases").to_pylist()
     same = {
         (kind, identity)
-        for kind, table in KINDS.items()
+        for kind, table in CHANGING.items()
         for identity in stays(old, new, table, {row["id"] for row in rows if row["kind"] == kind} & _ids(new, table))
     }
     with whole_folder(out) as aside:
@@ -81,8 +81,8 @@ def inherit_releases(old: Snapshot, new: Snapshot, out: Path) -> dict[str, Any]:
 
 def _tombstones(old: Snapshot, new: Snapshot) -> tuple[list[Row], list[Row]]:
     """The tombstones of both whose product or query is not given anew, and as unreadable lines those that mean nothing."""
-    known = {kind: _ids(old, table) for kind, table in KINDS.items()}
-    given = {kind: _ids(new, table) for kind, table in KINDS.items()}
+    known = {kind: _ids(old, table) for kind, table in CHANGING.items()}
+    given = {kind: _ids(new, table) for kind, table in CHANGING.items()}
     kept = [stone for stone in old.read("tombstones").to_pylist() if stone["id"] not in given[stone["kind"]]]
     refused = []
     for stone in new.read("tombstones").to_pylist():

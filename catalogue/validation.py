@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from catalogue.checks import event_checks, product_checks, query_checks
 from catalogue.comparison import compare
-from catalogue.quarantine import KINDS, UNREADABLE, Released, quarantined_rows, released, unreadable_rows, write_quarantine
+from catalogue.quarantine import KIND_OF, UNREADABLE, Released, quarantined_rows, released, unreadable_rows, write_quarantine
 from catalogue.report import clean_docs, write_page
 from catalogue.shards import copy_rows
 from catalogue.snapshot import Snapshot, write_manifest
@@ -28,6 +28,7 @@ from goodsight.settings import settings
 
 if TYPE_CHECKING:
     import pandas as pd
+
 
 @dataclass(frozen=True)
 class _Judged:
@@ -58,7 +59,7 @@ def _judged(judge: Judge, table: str, frame: pd.DataFrame, passes: Released) -> 
     findings = judge.judge(table, frame) if len(frame) else Findings([], 0)
     faults = {}
     for row, found in findings.faults.items():
-        passed = passes.get((KINDS[table], frame["id"].iat[row]), set())
+        passed = passes.get((KIND_OF[table], frame["id"].iat[row]), set())
         if left := [fault for fault in found if fault.label not in passed]:
             faults[row] = left
     lost = set(frame.index[frame["relevant_error"].notna()]) if "relevant_error" in frame else set()
@@ -108,8 +109,8 @@ def _decide(total: int, by_reason: Counter[str]) -> tuple[str, str]:
 
 def _verdict(snapshot: Snapshot, digest: str, judged: dict[str, _Judged], rows: list[dict[str, Any]]) -> DataVerdict:
     unreadable = Counter(row["kind"] for row in rows if row["id"] is None)
-    faults = {table: each.by_reason() + Counter({UNREADABLE.label: unreadable[KINDS[table]]}) for table, each in judged.items()}
-    given = {table: len(each.frame) + unreadable[KINDS[table]] for table, each in judged.items()}
+    faults = {table: each.by_reason() + Counter({UNREADABLE.label: unreadable[KIND_OF[table]]}) for table, each in judged.items()}
+    given = {table: len(each.frame) + unreadable[KIND_OF[table]] for table, each in judged.items()}
     bad = {table: sum(each.values()) for table, each in faults.items()}
     decision, reason = _decide(given["products"], faults["products"])
     found = [each.findings for each in judged.values()]

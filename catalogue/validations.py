@@ -7,7 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from catalogue.quarantine import Row, read_quarantine
+from catalogue.quarantine import read_quarantine
+from catalogue.records import Row
 from catalogue.validation import validate
 from catalogue.versions import opened
 from goodsight.errors import InputError

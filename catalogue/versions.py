@@ -29,6 +29,8 @@ from goodsight.errors import BusyError, InputError, IntegrityError
 from goodsight.files import exclusive, whole_folder, write_json
 
 DIGEST = re.compile(r"[0-9a-f]{6,64}")
+
+
 def resolve(wanted: str, home: Path) -> str:
     """The revision that `wanted` means: a revision, a digest or its first 6 letters or more, the name of a catalogue (its newest
     version), or an ISO 8601 date or time (the newest version by then, of all or as `name@date` of one catalogue).
@@ -100,7 +102,7 @@ def import_version(
     """
     home.mkdir(parents=True, exist_ok=True)
     name = _safe(name)
-    newest = resolve(name, home) if update else _newest(home, name)
+    newest = _needed(home, name) if update else _newest(home, name)
     version = describe(newest, home) if newest else {}
     before = Before(version.get("digest"), erased=erased(name, home))
     with tempfile.TemporaryDirectory(dir=home, prefix=".import-") as folder:
@@ -109,7 +111,7 @@ def import_version(
             import_update(path, fetch(newest, home, aside / "parent"), aside / "snapshot", layout, columns, before)
             return store(aside / "snapshot", home, name, newest)
         import_catalogue(path, aside / "snapshot", layout, columns, before)
-        if not version or not version["counts"]["releases"]:
+        if not version or not version["counts"].get("releases"):
             return store(aside / "snapshot", home, name)
         parent = Snapshot.open(fetch(newest, home, aside / "parent"))
         inherit_releases(parent, Snapshot.open(aside / "snapshot"), aside / "released")
@@ -136,8 +138,8 @@ def erase_version(name: str, identity: str, home: Path) -> tuple[str, list[str]]
     Returns the newest version, now without it, and the versions that still hold its bytes, oldest first. Raises `InputError`
     when no version has the product, and `BusyError` like `store`.
     """
-    newest = resolve(_safe(name), home)
-    name = name_of(newest)
+    name = _safe(name)
+    newest = _needed(home, name)
     holding = []
     for revision in dict.fromkeys(tag for _, tag in history(root_of(home)) if name_of(tag) == name):
         with opened(revision, home) as (snapshot, _):
@@ -154,6 +156,13 @@ def erase_version(name: str, identity: str, home: Path) -> tuple[str, list[str]]
 def _newest(home: Path, name: str) -> str:
     """The version of catalogue `name` that was imported last; empty when there is none."""
     return next((tag for _, tag in reversed(history(root_of(home))) if name_of(tag) == name), "")
+
+
+def _needed(home: Path, name: str) -> str:
+    """The newest version of catalogue `name`. Raises `InputError` when there is none."""
+    if newest := _newest(home, name):
+        return newest
+    raise InputError(f"there is no catalogue {name!r} in {home}.", "`goodsight catalogue list` shows all versions.")
 
 
 def _safe(name: str) -> str:
@@ -190,7 +199,7 @@ def describe(revision: str, home: Path) -> dict[str, Any]:
     """The manifest of a version (as `resolve` takes it), with `revision` and `name`. Raises `InputError` when there is none."""
     root = root_of(home)
     revision = resolve(revision, home)
-    name = revision.rpartition("-")[0]
+    name = name_of(revision)
     manifest = json.loads(git(root, "show", f"refs/tags/{revision}:{name}.json"))
     return manifest | {"revision": revision, "name": name}
 

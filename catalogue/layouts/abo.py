@@ -67,7 +67,7 @@ def _product(record: Row, paths: dict[str, str]) -> Row:
         "description": described,
         "category_path": _values(record.get("product_type"))[:1],
         "attributes": {name: value for name in TABLE if (value := one(name))},
-        "images": [paths.get(image, f"{image} is not in {Path(IMAGES).name}") for image in ids if image],
+        "images": [paths.get(image, image) for image in ids if image],
     }
 
 

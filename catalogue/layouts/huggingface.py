@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from catalogue.layouts.source import Source, media_reader
 from catalogue.layouts.tables import Line, Table, as_json
 from goodsight.errors import InputError
+from goodsight.settings import silence_telemetry
 
 if TYPE_CHECKING:
     import datasets
@@ -28,6 +29,7 @@ def fits(path: Path) -> bool:
 
 def source(path: Path) -> Source:
     """Raises `InputError` for a folder that the library cannot read."""
+    silence_telemetry()
     import datasets
 
     try:

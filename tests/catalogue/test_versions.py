@@ -163,7 +163,7 @@ def test_what_was_imported_last_is_the_newest_also_when_it_is_old(first: Path, s
 
 
 def test_an_update_needs_a_version_to_update(make_catalogue: Make, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no version 'shop'"):
+    with pytest.raises(InputError, match="no catalogue 'shop'"):
         import_version(make_catalogue(), "shop", tmp_path / "home", update=True)
 
 

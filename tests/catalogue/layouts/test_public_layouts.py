@@ -71,7 +71,7 @@ def test_abo_listings(abo: Path, tmp_path: Path) -> None:
     assert first["category_path"] == ["SOFA"] and json.loads(first["attributes"]) == {"color": "Red"}
     assert first["images"] == [jpeg(8, 8), jpeg(9, 9)] and first["problems"] == []
     assert second["group"] == "B01" and second["split"] == first["split"]
-    assert second["problems"] == ["images: the file 'lost is not in images.csv.gz' is missing"]
+    assert second["problems"] == ["images: the file 'lost' is missing"]
     [bad] = Snapshot.open(tmp_path / "out").read("unreadable").to_pylist()
     assert (bad["file"], bad["line"]) == ("listings_0.json.gz", 3) and "no id" in bad["reason"]
 
