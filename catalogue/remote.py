@@ -35,8 +35,7 @@ def push(home: Path) -> list[str]:
         if theirs and not _contains(root, theirs):
             raise InputError(f"{url} has versions that {home} has not.", "Run `goodsight catalogue pull` first.")
         _dvc(root, "push")
-        git(root, "bundle", "create", "--quiet", f"{folder}/{BUNDLE}", "--all")
-        _write(url, Path(folder) / BUNDLE)
+        _write(url, _joined(root, theirs, Path(folder)))
         return [tag for tag in dict.fromkeys(tag for _, tag in history(root)) if tag not in known]
 
 
@@ -56,8 +55,10 @@ def pull(home: Path) -> list[str]:
             configure(root)
             git(root, "remote", "remove", "origin")
         else:
-            git(root, "fetch", "--quiet", str(theirs), "refs/heads/main:refs/remotes/storage/main", "refs/tags/*:refs/tags/*")
-            git(root, "merge", "--quiet", "--no-edit", "--strategy-option", "theirs", "refs/remotes/storage/main")
+            new = [f"refs/tags/{tag}:refs/tags/{tag}" for tag in _tags_in(root, theirs) if tag not in _own_tags(root)]
+            git(root, "fetch", "--quiet", "--no-tags", str(theirs), "+refs/heads/main:refs/remotes/storage/main", *new)
+            either = ("--allow-unrelated-histories", "--strategy-option", "theirs")  # homes that began apart may share a remote
+            git(root, "merge", "--quiet", "--no-edit", *either, "refs/remotes/storage/main")
         return [tag for tag in dict.fromkeys(tag for _, tag in history(root)) if tag not in before]
 
 
@@ -121,6 +122,22 @@ def _bundle(url: str, folder: Path) -> Path | None:
     except Exception as error:  # each store has errors of its own
         raise GoodsightError(f"{url} cannot be read: {error}", "Check GOODSIGHT_DATA_REMOTE and the credentials of the store.") from error
     return folder / f"theirs-{BUNDLE}"
+
+
+def _joined(root: Path, theirs: Path | None, folder: Path) -> Path:
+    """A bundle of this home's history, with the versions of the remote that this home has removed (`collect`)."""
+    both = folder / "both"
+    git(root, "clone", "--quiet", "--bare", str(root), str(both))
+    if theirs:
+        gone = [f"refs/tags/{tag}:refs/tags/{tag}" for tag in _tags_in(root, theirs) if tag not in _own_tags(root)]
+        if gone:
+            git(both, "fetch", "--quiet", "--no-tags", str(theirs), *gone)
+    git(both, "bundle", "create", "--quiet", str(folder / BUNDLE), "--all")
+    return folder / BUNDLE
+
+
+def _own_tags(root: Path) -> set[str]:
+    return set(git(root, "tag").split())
 
 
 def _write(url: str, bundle: Path) -> None:

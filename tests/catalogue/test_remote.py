@@ -124,3 +124,30 @@ def test_old_versions_go_and_their_bytes_with_them(make_catalogue: Make, tmp_pat
     assert Snapshot.open(fetch("shop", home, tmp_path / "out")).products(["title"])["title"][0].as_py() == "third"
     with pytest.raises(InputError, match="there is no version"):
         fetch(old[0], home, tmp_path / "gone")
+
+
+def test_what_one_home_has_removed_stays_in_the_remote(make_catalogue: Make, tmp_path: Path, storage: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    old = imported(make_catalogue, one, "shop", "first")
+    imported(make_catalogue, one, "shop", "second")
+    push(one)
+    assert collect(one, 1) == [old]
+    new = imported(make_catalogue, one, "shop", "third")
+    assert push(one) == [new]
+    assert old in pull(two) and Snapshot.open(fetch(old, two, tmp_path / "out")).products(["title"])["title"][0].as_py() == "first"
+
+
+def test_homes_that_began_apart_come_together(make_catalogue: Make, tmp_path: Path, storage: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    same = {imported(make_catalogue, home, "shop", "same") for home in (one, two)}
+    mine, theirs = imported(make_catalogue, one, "garden", "mine"), imported(make_catalogue, two, "kitchen", "theirs")
+    push(one)
+    with pytest.raises(InputError, match="has versions that"):
+        push(two)
+    assert pull(two) == [mine] and push(two) == [theirs] and pull(one) == [theirs]
+    for home in (one, two):
+        assert {each["revision"] for each in list_versions(home)} == {*same, mine, theirs}
+        for revision in (*same, mine, theirs):
+            assert Snapshot.open(fetch(revision, home, tmp_path / f"{home.name}-{revision}"))
+    imported(make_catalogue, one, "shop", "later")
+    assert push(one) and pull(two)
