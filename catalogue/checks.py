@@ -32,7 +32,10 @@ QUERY_FACTS = ("id", "kind", "text", "relevant", "split", "line", "file", "probl
 FIELD_ERRORS = {"images": "image_error", "image": "image_error", "video": "video_error", "audio": "audio_error", "price": "price_error"}
 ERRORS = ("record_error", "image_error", "video_error", "audio_error", "price_error")
 FLAT = 2.0  # standard deviation of brightness below which a picture shows nothing
-SCRIPTS = ("Latin", "Cyrillic", "Greek", "Arabic", "Hebrew", "Devanagari", "Thai", "Hangul", "Hiragana", "Katakana", "Han")
+SCRIPTS = {  # a text in Japanese mixes its three
+    **{name: rf"\p{{{name}}}" for name in ("Latin", "Cyrillic", "Greek", "Arabic", "Hebrew", "Devanagari", "Thai", "Hangul")},
+    "Han or kana": r"[\p{Han}\p{Hiragana}\p{Katakana}]",
+}
 COMMON_SCRIPT = 0.02  # share of the titles from which on a script belongs to the catalogue
 
 Codes = NDArray[np.int64]
@@ -130,7 +133,7 @@ def _category_facts(table: pa.Table, first: Mask, known: list[str] | None) -> di
 
 
 def _conflicts(titles: pa.ChunkedArray, categories: Codes, first: Mask, names: pa.ChunkedArray) -> Words:
-    """Rows that have another category than most products of the same title: candidates for label noise."""
+    """Rows that have another category than most products of the same title (of as many the first): candidates for label noise."""
     plain = pc.utf8_lower(pc.utf8_trim_whitespace(titles))
     same = _codes(plain)
     counted = first & (categories >= 0) & (np.asarray(pc.utf8_length(plain)) > 0)
@@ -148,12 +151,13 @@ def _conflicts(titles: pa.ChunkedArray, categories: Codes, first: Mask, names: p
 # Splits
 
 
-def _leaks(codes: Codes, train: Mask, held_out: Mask, names: Sequence[str] | Words) -> Words:
-    """For every held-out row the name of the value that it shares with a row of train, else None."""
-    shared = np.zeros(codes.max(initial=0) + 1, dtype=bool)
-    shared[codes[train & (codes >= 0)]] = True
-    leaks = held_out & (codes >= 0) & shared[codes]
-    return _words(leaks, np.asarray(names, dtype=object)[leaks])
+def _leaks(codes: Codes, train: Mask, held_out: Mask, names: Words) -> Words:
+    """For every held-out row the name of the first row of train with which it shares a value, else None."""
+    learned = np.flatnonzero(train & (codes >= 0))
+    first = np.full(codes.max(initial=0) + 1, -1, dtype=np.int64)
+    first[codes[learned[::-1]]] = learned[::-1]
+    leaks = held_out & (codes >= 0) & (first[codes] >= 0)
+    return _words(leaks, names[first[codes[leaks]]])
 
 
 def _pictures(media: list[Media], ids: Words, groups: Codes, train: Mask, held_out: Mask) -> dict[str, Any]:
@@ -163,14 +167,14 @@ def _pictures(media: list[Media], ids: Words, groups: Codes, train: Mask, held_o
         "image_side": np.array([np.nan if picture is None else picture.side for picture in pictures]),
         "image_contrast": np.array([np.nan if picture is None else picture.contrast for picture in pictures]),
     }
-    digests = np.array([picture and picture.digest for picture in pictures], dtype=object)
-    found["image_leak"] = _leaks(_codes(pa.array(digests, pa.string())), train, held_out, digests)
+    digests = _codes(pa.array([picture and picture.digest for picture in pictures], pa.string()))
+    found["image_leak"] = _leaks(digests, train, held_out, ids)
     rows = np.flatnonzero(found["image_contrast"] >= FLAT)
     looks = np.full(len(media), -1, dtype=np.int64)
     seen = b"".join(picture.look for row in rows if (picture := pictures[row]) is not None)
     looks[rows] = clusters(np.frombuffer(seen, dtype=np.uint64).reshape(-1, WORDS))
     found["lookalike_of"] = _lookalikes(looks, groups, ids)
-    found["lookalike_leak"] = _leaks(looks, train, held_out & (found["image_leak"] == None), found["lookalike_of"])  # noqa: E711
+    found["lookalike_leak"] = _leaks(looks, train, held_out & (found["image_leak"] == None), ids)  # noqa: E711
     return found
 
 
@@ -194,10 +198,9 @@ def _foreign_scripts(titles: pa.ChunkedArray) -> Words:
     plain = np.asarray(pc.string_is_ascii(titles))
     scripts = np.where(plain, "Latin", "").astype(object)
     rest = titles.filter(pa.array(~plain))
-    counts = [np.asarray(pc.count_substring_regex(rest, rf"\p{{{script}}}")) for script in SCRIPTS] if len(rest) else []
-    if counts:
-        stacked = np.stack(counts)
-        scripts[~plain] = np.where(stacked.max(axis=0) > 0, np.array(SCRIPTS, dtype=object)[stacked.argmax(axis=0)], "")
+    if len(rest):
+        counts = np.stack([np.asarray(pc.count_substring_regex(rest, letters)) for letters in SCRIPTS.values()])
+        scripts[~plain] = np.where(counts.max(axis=0) > 0, np.array(list(SCRIPTS), dtype=object)[counts.argmax(axis=0)], "")
     names, places, sizes = np.unique(scripts.astype(str), return_inverse=True, return_counts=True)
     rare = (sizes < COMMON_SCRIPT * len(titles)) & (names != "")
     return _words(rare[places], names[places[rare[places]]])
@@ -236,7 +239,7 @@ def product_checks(snapshot: Snapshot) -> pd.DataFrame:
         **_category_facts(table, first, snapshot.manifest["categories"]),
         "price": prices,
         "duplicate_of": _repeated(codes, lines),
-        "group_leak": _leaks(groups, train, held_out, _objects(table["group"])),
+        "group_leak": _leaks(groups, train, held_out, ids),
         **_pictures(media, ids, groups, train, held_out),
         "split": splits,
     }
@@ -297,7 +300,8 @@ def query_checks(snapshot: Snapshot, kept: set[str]) -> pd.DataFrame:
     lines, codes = np.asarray(table["line"]), _codes(table["id"])
     splits, kinds, lengths = _objects(table["split"]), _objects(table["kind"]), _lengths(table["text"])
     errors = _errors(table["problems"], media)
-    texts = pc.if_else(pc.equal(table["kind"], "text"), pc.utf8_lower(table["text"]), None)
+    asks = pc.and_(pc.equal(table["kind"], "text"), pc.greater(pc.utf8_length(table["text"]), 0))
+    texts = pc.if_else(asks, pc.utf8_lower(table["text"]), None)
     held_out = (splits == "val") | (splits == "test")
     return _frame(
         {
@@ -311,7 +315,7 @@ def query_checks(snapshot: Snapshot, kept: set[str]) -> pd.DataFrame:
             "content_error": _content_errors(kinds, lengths, media, errors),
             "relevant_error": np.array([_relevant_error(ids, kept) for ids in table["relevant"].to_pylist()] or [], dtype=object),
             "relevant_count": np.asarray(pc.list_value_length(table["relevant"])).astype(np.int64),
-            "text_leak": _leaks(_codes(texts), _firsts(codes) & (splits == "train"), held_out, _objects(table["text"])),
+            "text_leak": _leaks(_codes(texts), _firsts(codes) & (splits == "train"), held_out, _objects(table["id"])),
             "stranger": np.array(list(_strangers(table, _product_words(snapshot, table))), dtype=object),
             **{name: errors[name] for name in ("record_error", "image_error", "audio_error")},
         }

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 ROOMS = ("goodsight", "catalogue", "lineage", "models", "feature_repo", "serving", "monitoring", "components", "pipelines")
-RULES = ("*.json", "*.yaml")  # expectation suites, gate policy, feature store
+RULES = ("*.json", "*.yaml", "*.html")  # expectation suites, gate policy, feature store, pages
 HOUSE = Path(__file__).resolve().parent.parent
 
 
