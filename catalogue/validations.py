@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,3 +53,9 @@ def quarantine_of(digest: str, home: Path) -> list[Row]:
     if not path.is_file():
         raise InputError(f"Snapshot {digest[:12]} has not been validated here.", "Run `goodsight catalogue validate` on it first.")
     return read_quarantine(path)
+
+
+def forget(digests: Sequence[str], home: Path) -> None:
+    """Removes what this home keeps of the validations of these snapshots."""
+    for digest in digests:
+        shutil.rmtree(folder_of(digest, home), ignore_errors=True)

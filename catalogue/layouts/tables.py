@@ -10,6 +10,7 @@ import csv
 import gzip
 import json
 import zlib
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
@@ -116,24 +117,60 @@ def _open(path: Path) -> BinaryIO | gzip.GzipFile:
 
 
 def _csv(path: Path) -> Iterator[Line]:
-    """Rows of a CSV file with a header; lists and objects in a cell are JSON, an empty cell is no value."""
+    """Rows of a CSV file with a header; lists and objects in a cell are JSON, an empty cell is no value.
+
+    A row that cannot be read is its first line alone, and reading goes on at the next: a quotation mark that is not closed costs one row.
+    """
     csv.field_size_limit(MAX_LINE_BYTES)
     with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         header = file.readline(MAX_LINE_BYTES)
         delimiter = max(DELIMITERS, key=header.count)
         names = _names(path, next(csv.reader([header], delimiter=delimiter), []))
-        rows = csv.reader(file, delimiter=delimiter)
+        source = _Source(file)
+        rows = csv.reader(source, delimiter=delimiter, strict=True)
         while True:
-            number = rows.line_num + 2  # the header is line 1
+            number = source.start()
             try:
                 cells = next(rows)
             except StopIteration:
                 return
             except csv.Error as error:
-                yield unreadable(number, "", f"no CSV: {error}")
+                yield unreadable(number, source.again(), f"no CSV: {error}")
                 continue
-            if any(cells):
+            if len(cells) != len(names) and any(cells):
+                yield unreadable(number, source.again(), f"the row has {len(cells)} cells, the header {len(names)}")
+            elif any(cells):
                 yield _csv_line(number, names, cells, delimiter)
+
+
+class _Source:
+    """The lines of a file after its header, of which those of one row can be given again."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self.lines = iter(lines)
+        self.waiting: deque[str] = deque()
+        self.row: list[str] = []  # lines of the present row
+        self.number = 2  # of its first line
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self.waiting.popleft() if self.waiting else next(self.lines)
+        self.row.append(line)
+        return line
+
+    def start(self) -> int:
+        """Begins a row and returns its line number."""
+        self.number, self.row = self.number + len(self.row), []
+        return self.number
+
+    def again(self) -> str:
+        """Gives back the row's lines but the first, which is returned as text that any file can hold."""
+        first, *others = self.row
+        self.waiting.extendleft(reversed(others))
+        self.row = [first]
+        return first.rstrip("\r\n").encode("utf-8", "replace").decode()
 
 
 def _names(path: Path, cells: list[str]) -> list[str]:
@@ -147,8 +184,6 @@ def _names(path: Path, cells: list[str]) -> list[str]:
 
 def _csv_line(number: int, names: list[str], cells: list[str], delimiter: str) -> Line:
     text = delimiter.join(cells)
-    if len(cells) != len(names):
-        return unreadable(number, text, f"the row has {len(cells)} cells, the header {len(names)}")
     if any("\udc80" <= letter <= "\udcff" for letter in text):
         return unreadable(number, text.encode("utf-8", "replace").decode(), "the line is not UTF-8 text")
     return Line(number, {name: _cell(cell) if cell.strip() else None for name, cell in zip(names, cells, strict=True)})

@@ -117,3 +117,12 @@ def test_a_snapshot_and_itself_do_not_differ(make_catalogue: Make, tmp_path: Pat
         "queries: 12 -> 12; 0 added, 0 removed, 0 changed",
         "categories: 0.0 % of the products moved",
     ]
+
+
+def test_values_that_hash_alike_differ_and_no_number_is_itself(make_catalogue: Make, tmp_path: Path) -> None:
+    before: list[Record | str] = [product(0) | {"price": -1}, product(1) | {"price": float("nan")}]
+    after: list[Record | str] = [product(0) | {"price": -2}, product(1) | {"price": float("nan")}]
+    for name, rows in (("before", before), ("after", after)):
+        import_catalogue(make_catalogue(rows, [], name=name), tmp_path / name)
+    found = diff(Snapshot.open(tmp_path / "before"), Snapshot.open(tmp_path / "after")).products
+    assert [(change.after["id"], change.fields) for change in found.changed_rows] == [("p0", ["price"])]

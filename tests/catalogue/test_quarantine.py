@@ -13,7 +13,7 @@ from catalogue.validations import folder_of, quarantine_of, validate_version
 from catalogue.versions import describe, import_version, list_versions, opened, release_version
 from goodsight.errors import InputError
 from goodsight.files import read_json
-from tests.catalogue.made import PRODUCTS, Make, product, query
+from tests.catalogue.made import PRODUCTS, Make, product, query, write_lines
 
 BAD = {1: {"price": -1}, 2: {"category_path": ["Garden"]}, 3: {"images": ["images/none.jpg"]}, 4: {"price": -1, "title": ""}}
 
@@ -22,9 +22,11 @@ BAD = {1: {"price": -1}, 2: {"category_path": ["Garden"]}, 3: {"images": ["image
 def home(make_catalogue: Make, tmp_path: Path) -> Path:
     """A home with a validated version of a catalogue with four bad rows."""
     products = [product(index) | BAD.get(index, {}) for index in range(PRODUCTS)]
-    revision = import_version(make_catalogue(products, [query(0), query(0)]), "shop", tmp_path / "home")
-    folder = validate_version(revision, tmp_path / "home")
-    assert read_json(folder / "verdict.json")["quarantined"] == 4 and (folder / "report/index.html").is_file()
+    folder = make_catalogue(products, [query(0), query(0)])
+    write_lines(folder / "events.jsonl", [{"product": "p1", "kind": "view"}])  # without a time
+    revision = import_version(folder, "shop", tmp_path / "home")
+    kept = validate_version(revision, tmp_path / "home")
+    assert read_json(kept / "verdict.json")["quarantined"] == 4 and (kept / "report/index.html").is_file()
     return tmp_path / "home"
 
 
@@ -39,7 +41,7 @@ def test_released_rows_come_back_and_the_others_do_not(home: Path) -> None:
     verdict = read_json(validate_version("shop", home) / "verdict.json")
     assert (verdict["kept"], verdict["quarantined"]) == (before["kept"] + 2, 2)
     assert verdict["products_in"] == verdict["kept"] + verdict["quarantined"]
-    assert {row["id"] for row in quarantine_of(describe(released, home)["digest"], home)} == {"p3", "p4", "q0"}
+    assert {row["id"] for row in quarantine_of(describe(released, home)["digest"], home)} == {"p1", "p3", "p4", "q0"}  # p1: the event
     assert verdict["compared"]["with"] == before["raw_digest"] and verdict["compared"]["products"] == [8, 10]
     with opened("shop", home) as (snapshot, _):
         assert snapshot.read("releases").to_pylist()[0] == {

@@ -42,8 +42,10 @@ def test_an_erased_product_is_gone_listed_recorded_and_does_not_come_back(
 ) -> None:
     first = import_version(folder(tmp_path, "first"), "shop", home)
     second = import_version(folder(tmp_path, "second", PRODUCTS - 1), "shop", home)
+    judged = validate_version(second, home)
     monkeypatch.setattr(erasure, "trained_on", lambda revisions: ["4"] if first in revisions else [])
     found = erasure.erase("shop", "p1", "request 4711", "Ada", home)
+    assert not judged.exists()
     assert found == {"revision": resolve("shop", home), "versions": [first, second], "models": ["4"]}
     with opened("shop", home) as (snapshot, _):
         assert "p1" not in snapshot.products(["id"])["id"].to_pylist() and snapshot.read("unreadable").num_rows == 0

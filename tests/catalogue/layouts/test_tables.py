@@ -66,6 +66,19 @@ def test_a_bad_row_of_a_csv_is_told_with_its_line(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("row", ['a,"Sofa', '"a,Sofa', 'a,"So"fa', '"', 'a,"', 'a,"Sofa\nwide'])
+def test_a_stray_quotation_mark_costs_one_row(tmp_path: Path, row: str) -> None:
+    (tmp_path / "t.csv").write_text(f'id,title\n{row}\nb,Chair\nc,"two\nlines"\nd,Lamp\n')
+    found = read(tmp_path / "t.csv")
+    more = row.count("\n")
+    assert [line.number for line in found if line.record is None] == [2, 3][: 1 + more]
+    assert [(line.number, line.record) for line in found if line.record] == [
+        (3 + more, {"id": "b", "title": "Chair"}),
+        (4 + more, {"id": "c", "title": "two\nlines"}),
+        (6 + more, {"id": "d", "title": "Lamp"}),
+    ]
+
+
 @pytest.mark.parametrize(("text", "words"), [("", "has no header"), ("id,id\n1,2\n", "names 'id' more than once")])
 def test_a_csv_without_a_header_is_refused(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "t.csv").write_text(text)
@@ -110,5 +123,7 @@ def test_damage_costs_no_line_and_no_traceback(tmp_path_factory: pytest.TempPath
         assert kind == "csv" and "is no CSV table" in error.message
         return
     assert all(line.reason and len(line.start()) <= SHOWN_CHARACTERS for line in found if line.record is None)
-    if not set(b'"\r\n') & set(damage):  # which may join lines
+    if kind == "jsonl" and not set(b"\n") & set(damage):
+        assert len(found) == 5
+    if kind == "csv" and not set(b'"\r\n') & set(damage):  # which join or part lines
         assert len(found) == 5
