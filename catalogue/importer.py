@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from catalogue.layouts import open_source
-from catalogue.layouts.mapping import Columns
+from catalogue.layouts.mapping import ColumnMapping
 from catalogue.layouts.source import Source
 from catalogue.layouts.tables import Table
 from catalogue.records import TABLE_OF, Row, event_row, product_row, query_row, tombstone_row, unreadable_row
@@ -36,14 +36,16 @@ NOTHING = Before()
 ERASED = "the product was erased from this catalogue and must not come back"
 
 
-def import_catalogue(path: Path, out: Path, layout: str = "", columns: Columns | None = None, before: Before = NOTHING) -> dict[str, Any]:
+def import_catalogue(
+    path: Path, out: Path, layout: str = "", mapping: ColumnMapping | None = None, before: Before = NOTHING
+) -> dict[str, Any]:
     """Writes the catalogue at `path` as a snapshot to `out` and returns its manifest.
 
     The same files give the same digest and the same bytes. A record with `"deleted": true` becomes a tombstone. Raises
-    `InputError` when `path` is no catalogue of the `layout` (or of any) or has no records, and when the `columns` do not fit it.
+    `InputError` when `path` is no catalogue of the `layout` (or of any) or has no records, and when the `mapping` does not fit it.
     """
     source = open_source(path, layout)
-    tables = columns.apply(source.tables) if columns else source.tables
+    tables = mapping.apply(source.tables) if mapping else source.tables
     with whole_folder(out) as aside:
         _import_tables(tables, source, before, aside)
         manifest = write_manifest(aside, source.categories, path.resolve().name, before.parent)

@@ -14,7 +14,7 @@ from typing import Any
 
 from catalogue.diff import stays
 from catalogue.importer import NOTHING, Before, import_catalogue
-from catalogue.layouts.mapping import Columns
+from catalogue.layouts.mapping import ColumnMapping
 from catalogue.records import TABLE_OF, Row, unreadable_row
 from catalogue.shards import copy_rows, link_shards
 from catalogue.snapshot import TABLES, ShardWriter, Snapshot, write_manifest
@@ -24,7 +24,7 @@ CHANGING = {kind: TABLE_OF[kind] for kind in ("product", "query")}  # kinds whos
 
 
 def import_update(
-    path: Path, parent: Path, out: Path, layout: str = "", columns: Columns | None = None, before: Before = NOTHING
+    path: Path, parent: Path, out: Path, layout: str = "", mapping: ColumnMapping | None = None, before: Before = NOTHING
 ) -> dict[str, Any]:
     """Writes the snapshot `parent` with the changes at `path` to `out`, and returns its manifest.
 
@@ -34,7 +34,7 @@ def import_update(
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".changes-") as folder:
         rows = old.products(["id", "split"]).to_pylist()
         before = replace(before, splits={row["id"]: row["split"] for row in reversed(rows)})
-        import_catalogue(path, Path(folder) / "changes", layout, columns, before)
+        import_catalogue(path, Path(folder) / "changes", layout, mapping, before)
         new = Snapshot.open(Path(folder) / "changes")
         with whole_folder(out) as aside:
             _merge(old, new, aside)

@@ -21,7 +21,7 @@ from typing import Any
 from catalogue.data_repo import clear_leftovers, dvc_settings, git, history, make, name_of, quiet, root_of
 from catalogue.erasure import erased, remember, without
 from catalogue.importer import Before, import_catalogue
-from catalogue.layouts.mapping import Columns
+from catalogue.layouts.mapping import ColumnMapping
 from catalogue.quarantine import release
 from catalogue.snapshot import Snapshot
 from catalogue.update import import_update, inherit_releases
@@ -93,7 +93,7 @@ def _message(snapshot: Snapshot, tag: str) -> str:
 
 
 def import_version(
-    path: Path, name: str, home: Path, layout: str = "", columns: Columns | None = None, update: bool = False
+    path: Path, name: str, home: Path, layout: str = "", mapping: ColumnMapping | None = None, update: bool = False
 ) -> str:
     """Imports the catalogue at `path` and keeps it as a version of `name`; the same input gives the same revision.
 
@@ -108,9 +108,9 @@ def import_version(
     with tempfile.TemporaryDirectory(dir=home, prefix=".import-") as folder:
         aside = Path(folder)
         if update:
-            import_update(path, fetch(newest, home, aside / "parent"), aside / "snapshot", layout, columns, before)
+            import_update(path, fetch(newest, home, aside / "parent"), aside / "snapshot", layout, mapping, before)
             return store(aside / "snapshot", home, name, newest)
-        import_catalogue(path, aside / "snapshot", layout, columns, before)
+        import_catalogue(path, aside / "snapshot", layout, mapping, before)
         if not version or not version["counts"].get("releases"):
             return store(aside / "snapshot", home, name)
         parent = Snapshot.open(fetch(newest, home, aside / "parent"))

@@ -28,14 +28,14 @@ def import_(
     as_json: Json = False,
 ) -> None:
     """Import a catalogue and keep it as a version; the same input gives the same revision."""
-    from catalogue.layouts.mapping import Columns
+    from catalogue.layouts.mapping import ColumnMapping
     from catalogue.versions import describe, import_version
     from pipelines.events import Listener
 
     root = home_of(home)
-    columns = Columns.load(mapping) if mapping else None
+    named = ColumnMapping.load(mapping) if mapping else None
     with Listener(root / "import.log", quiet=as_json) as listener, contextlib.redirect_stdout(listener):
-        revision = import_version(folder, name or folder.resolve().name, root, layout, columns, update)
+        revision = import_version(folder, name or folder.resolve().name, root, layout, named, update)
     version = describe(revision, root)
     if as_json:
         print_json(version)

@@ -48,7 +48,7 @@ class Cell(BaseModel):
 Sources = dict[str, str | list[str] | Cell]  # our field -> their columns
 
 
-class Columns(BaseModel):
+class ColumnMapping(BaseModel):
     """What `FILE.yaml` says, by kind of record."""
 
     model_config = ConfigDict(extra="forbid")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from catalogue.layouts.mapping import Columns
+from catalogue.layouts.mapping import ColumnMapping
 from catalogue.layouts.tables import Line, Table
 from goodsight.errors import InputError
 
@@ -25,7 +25,7 @@ RECORD = {
 
 def mapped(spec: dict, *records: dict | None) -> list[Line]:
     lines = [Line(number, record, "", "" if record else "broken") for number, record in enumerate(records, 1)]
-    [table] = Columns.model_validate(spec).apply([Table("product", "items.csv", lines)])
+    [table] = ColumnMapping.model_validate(spec).apply([Table("product", "items.csv", lines)])
     return list(table.lines)
 
 
@@ -84,4 +84,4 @@ def test_a_column_that_no_record_has_is_refused() -> None:
 def test_a_wrong_mapping_is_refused_in_words(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "mapping.yaml").write_text(text)
     with pytest.raises(InputError, match=words):
-        Columns.load(tmp_path / "mapping.yaml")
+        ColumnMapping.load(tmp_path / "mapping.yaml")

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from catalogue.importer import import_catalogue
-from catalogue.layouts.mapping import Columns
+from catalogue.layouts.mapping import ColumnMapping
 from catalogue.snapshot import Snapshot
 from goodsight.errors import InputError
 from tests.catalogue.made import jpeg
@@ -153,7 +153,7 @@ def test_a_dataset_on_disk(tmp_path: Path) -> None:
     rows = {"name": ["Wide sofa", None], "kind": [1, 0], "image": [{"bytes": jpeg(8, 8), "path": None}, None]}
     splits = {split: datasets.Dataset.from_dict(rows, features=features) for split in ("train", "validation")}
     datasets.DatasetDict(splits).save_to_disk(tmp_path / "saved")
-    mapping = Columns.model_validate({"product": {"title": "name", "category_path": "kind"}})
+    mapping = ColumnMapping.model_validate({"product": {"title": "name", "category_path": "kind"}})
     first, second, third, _ = products(tmp_path / "saved", tmp_path / "out", "", mapping)
     assert [row["id"] for row in (first, second, third)] == ["train-1", "train-2", "validation-1"]
     assert (first["title"], first["category_path"], first["images"], first["split"]) == ("Wide sofa", ["sofa"], [jpeg(8, 8)], "train")
