@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -27,6 +28,7 @@ class Settings(BaseSettings):
     inference_port: int = Field(default=8080, ge=1, le=65535, description="TorchServe inference, on loopback.")
     management_port: int = Field(default=8081, ge=1, le=65535, description="TorchServe management, on loopback.")
     metrics_port: int = Field(default=8082, ge=1, le=65535, description="TorchServe metrics, on loopback.")
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where models train; auto: a GPU when there is one.")
     threads: int = Field(default=os.cpu_count() or 1, ge=1, description="CPU threads of one training process.")
     max_quarantined: float = Field(default=0.2, ge=0, le=1, description="Largest share of rows in quarantine that a run accepts.")
     max_media_bytes: int = Field(default=32 * 2**20, ge=1, description="Largest media file, in bytes, before it is decoded.")

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file, save_file
 
 from goodsight.digests import sha256_files, sha256_json
@@ -59,8 +60,11 @@ class Bundle:
         return self.digest
 
     @staticmethod
-    def load(folder: Path) -> Bundle:
-        """Reads the bundle in `folder`, ready to answer. Raises `IntegrityError` when a byte or the preprocessing differs."""
+    def load(folder: Path, device: torch.device | None = None) -> Bundle:
+        """Reads the bundle in `folder`, ready to answer on `device` (the CPU, unless told).
+
+        Raises `IntegrityError` when a byte or the preprocessing differs.
+        """
         digest = verify(folder)
         config = read_json(folder / "config.json")
         task = config.pop("task")
@@ -74,7 +78,8 @@ class Bundle:
             )
         model = build(config_of(config), classes=len(labels))
         model.load_state_dict(load_file(folder / "weights.safetensors"))
-        return Bundle(model.eval(), preprocess, task, labels, read_json(folder / "provenance.json"), digest)
+        model = model.eval().to(device or torch.device("cpu"))
+        return Bundle(model, preprocess, task, labels, read_json(folder / "provenance.json"), digest)
 
 
 def verify(folder: Path) -> str:

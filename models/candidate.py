@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from goodsight.digests import sha256_json
 from goodsight.errors import InputError, IntegrityError
 from goodsight.files import read_json, whole_folder, write_json
@@ -43,9 +45,9 @@ def assemble(bundles: Iterable[Path], folder: Path) -> str:
     return digest
 
 
-def load_candidate(folder: Path) -> Candidate:
-    """Reads and verifies a candidate. Raises `IntegrityError` when they are not those that its record names."""
-    bundles = {task: Bundle.load(folder / task) for task in TASKS}
+def load_candidate(folder: Path, device: torch.device | None = None) -> Candidate:
+    """Reads and verifies a candidate, as `Bundle.load` does. Raises `IntegrityError` when they are not those that its record names."""
+    bundles = {task: Bundle.load(folder / task, device) for task in TASKS}
     record = read_json(folder / "candidate.json")
     digests = {task: bundle.digest for task, bundle in bundles.items()}
     for task, digest in digests.items():

@@ -3,7 +3,8 @@
 A batch is a dict of named tensors with a presence mask a modality (`MASKS`): text_ids, text_mask `(B, T)` and text_tokens
 `(B, T, W)`; image_tokens `(B, L, C)` and image_tokens_mask `(B, L)`; table_ids, table_parts, table_mask `(B, P)` and table_tokens
 `(B, P, W)`; video_tokens `(B, F, C)` and video_mask `(B, F)`; audio_tokens `(B, N, M)` and audio_mask `(B, N)`. Text and image
-are always there, if only as masks of zeros; a batch without a table, video or audio lacks their names.
+are always there, if only as masks of zeros; a batch without a table, video or audio lacks their names. Tower tokens lie in float16
+on the CPU; `Architecture.encode` takes a batch to the model.
 Legend: N products, Q text queries, M views (image queries, further images, video frames), L tower tokens an image,
 C channels, T text tokens.
 """
@@ -39,7 +40,7 @@ class Texts:
         longest = max(int(mask.sum(dim=1).max()), 1)
         found = {f"{name}_ids": self.ids[rows, :longest], f"{name}_mask": mask[:, :longest]}
         if self.tokens is not None:
-            found[f"{name}_tokens"] = self.tokens[rows, :longest].float()
+            found[f"{name}_tokens"] = self.tokens[rows, :longest]
         if self.parts is not None:
             found[f"{name}_parts"] = self.parts[rows, :longest]
         return found
@@ -56,7 +57,7 @@ class Images:
         return len(self.tokens)
 
     def take(self, rows: Tensor) -> Batch:
-        tokens = self.tokens[rows].float()
+        tokens = self.tokens[rows]
         return {"image_tokens": tokens, "image_tokens_mask": self.present[rows][:, None].expand(-1, tokens.shape[1])}
 
 
@@ -68,7 +69,7 @@ class Frames:
     mask: Tensor
 
     def take(self, rows: Tensor, name: str) -> Batch:
-        return {f"{name}_tokens": self.tokens[rows].float(), f"{name}_mask": self.mask[rows]}
+        return {f"{name}_tokens": self.tokens[rows], f"{name}_mask": self.mask[rows]}
 
 
 def only_text(texts: Batch, like: Images) -> Batch:

@@ -73,7 +73,7 @@ class Evaluation:
 @torch.inference_mode()
 def in_batches(rows: Tensor, face: Callable[[Tensor], Tensor]) -> Tensor:
     """`face` over `rows` in batches of a size that keeps memory flat."""
-    return torch.cat([face(part).float() for part in rows.split(EVALUATION_BATCH)])
+    return torch.cat([face(part).float().cpu() for part in rows.split(EVALUATION_BATCH)])
 
 
 def image_text_scores(model: Architecture, data: ProductData, rows: Tensor) -> Tensor:

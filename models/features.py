@@ -52,10 +52,10 @@ class FeatureCache:
     """Tower tokens on disk, under `folder`, of one model's frozen towers and its preprocessing."""
 
     def __init__(self, folder: Path, model: Architecture, preprocess: Preprocess) -> None:
-        self.folder, self.towers, self.preprocess = folder, model.towers.eval(), preprocess
+        self.folder, self.towers, self.preprocess, self.device = folder, model.towers.eval(), preprocess, model.device
         self.modalities, self.reads_text_tokens = model.config.modalities, model.reads_text_tokens
         made = {"preprocess": preprocess.digest, "code": code_digest("models.towers")}
-        image = {**made, "tower": self.towers.image_digest, "grid": self.towers.image_grid, "bf16": native_bf16()}
+        image = {**made, "tower": self.towers.image_digest, "grid": self.towers.image_grid, "bf16": native_bf16(self.device)}
         text = {**made, "tower": self.towers.text_digest if self.reads_text_tokens else ""}
         self.image_key, self.text_key = sha256_json(image), sha256_json(text)
 
@@ -75,7 +75,7 @@ class FeatureCache:
         pixels = (self.preprocess.pixels(image) for image in images)
         while batch := list(islice(pixels, TOWER_BATCH)):
             with torch.no_grad():
-                rows.append(self.towers.image_tokens(torch.stack(batch)).half())
+                rows.append(self.towers.image_tokens(torch.stack(batch).to(self.device)).half().cpu())
         return torch.cat(rows)
 
     def texts(self, kind: str, texts: Sequence[str]) -> Texts:
@@ -103,8 +103,8 @@ class FeatureCache:
         order = torch.argsort(mask.sum(dim=1), stable=True)
         for rows in track(order.split(TOWER_BATCH) if len(order) else (), "text features", "batches"):
             longest = max(int(mask[rows].sum(dim=1).max()), 1)
-            found = self.towers.text_tokens(ids[rows, :longest], mask[rows, :longest])
-            tokens[rows, :longest] = (found * mask[rows, :longest, None]).half()
+            found = self.towers.text_tokens(ids[rows, :longest].to(self.device), mask[rows, :longest].to(self.device))
+            tokens[rows, :longest] = found.half().cpu() * mask[rows, :longest, None]
         return {"tokens": tokens}
 
     def videos(self, content: str, videos: Iterator[bytes], count: int) -> Tensor:
@@ -114,8 +114,8 @@ class FeatureCache:
             tokens = torch.full((count, self.preprocess.specs.video.frames, self.towers.image_channels), torch.nan).half()
             for place, data in enumerate(track(videos, "video features", "videos", total=count)):
                 with torch.no_grad():
-                    frames = self.towers.image_tokens(self.preprocess.frames(video_frames(data))).mean(dim=1)
-                tokens[place, : len(frames)] = frames.half()
+                    frames = self.towers.image_tokens(self.preprocess.frames(video_frames(data)).to(self.device)).mean(dim=1)
+                tokens[place, : len(frames)] = frames.half().cpu()
             write_bytes(path, save({"tokens": tokens}))
         return load_file(path)["tokens"]
 

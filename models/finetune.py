@@ -20,6 +20,7 @@ from models.architectures.base import Architecture, DualEncoder, Embeddings, pre
 from models.bundle import Bundle
 from models.config import TASKS
 from models.dataset import MASKS, Batch, ProductData, answers
+from models.draws import generator, uniform
 from models.evaluate import image_text_scores
 from models.metrics import retrieval
 from models.objectives.contrast import same, supervised_contrast, symmetric_info_nce
@@ -27,7 +28,7 @@ from models.objectives.hierarchy import level_cross_entropy, memberships
 from models.preprocess import Preprocess
 from models.pretraining.batches import Losses, cross_pair_update
 from models.recipes import Recipe
-from models.sampling import PairSampler, epoch_rows, generator
+from models.sampling import PairSampler, epoch_rows
 from models.training import History, train, trainable_state
 from models.zero_shot import named
 
@@ -50,7 +51,7 @@ def finetune_task(
     if task not in TASKS:
         raise InputError(f"Task {task!r} is unknown.", f"Choose one of: {', '.join(TASKS)}.")
     labels = labels_of(data) if task == "categorize" else []
-    model = build(parent.config, classes=len(labels))
+    model = build(parent.config, classes=len(labels)).to(parent.model.device)
     model.load_state_dict(parent.model.state_dict(), strict=not labels)
     if labels:
         start_from_names(model, parent.preprocess, labels)
@@ -89,7 +90,7 @@ def drop_modalities(batch: Batch, rng: torch.Generator) -> Batch:
     """Leaves `ONE_MODALITY` of the rows a single modality of those they have, so that the model also answers from one of them."""
     names = [name for name, mask in MASKS.items() if mask in batch]
     there = torch.stack([presence(batch, name) for name in names], dim=1)  # (B, M)
-    dice = torch.rand(len(there), 1 + len(names), generator=rng)
+    dice = uniform((len(there), 1 + len(names)), rng, there.device)
     kept = (dice[:, 1:] * there).argmax(dim=1)
     drops = (dice[:, 0] < ONE_MODALITY) & there.any(dim=1)
     masks = {MASKS[name]: batch[MASKS[name]] & ~(drops & (kept != place))[:, None] for place, name in enumerate(names)}
@@ -110,9 +111,9 @@ def categorize(model: Architecture, data: ProductData, labels: list[str], recipe
     def updates(step: int) -> Iterator[Losses]:
         chosen = epoch_rows(len(rows), min(recipe.batch, len(rows)), step, recipe.seed)
         batch = drop_modalities(data.products(rows[chosen]), generator(recipe.seed, step))
-        logits = model.classify(batch).float()
-        losses = {"category": F.cross_entropy(logits, target[chosen], label_smoothing=0.05)}
-        above = {f"level {place + 1}": level_cross_entropy(logits, level, target[chosen]) for place, level in enumerate(levels)}
+        logits, wanted = model.classify(batch).float(), target[chosen].to(model.device)
+        losses = {"category": F.cross_entropy(logits, wanted, label_smoothing=0.05)}
+        above = {f"level {place + 1}": level_cross_entropy(logits, level, wanted) for place, level in enumerate(levels)}
         yield losses | above
 
     history = train(model, updates, recipe, checkpoints, "fine-tuning categorize")
@@ -154,9 +155,9 @@ def _page_losses(model: Architecture, data: ProductData, drawn: Tensor, leaf: Te
     page = model.unimodal(model.encode(data.products(drawn)))
     losses: Losses = {}
     if "image_text" in wanted:
-        losses["itc"] = symmetric_info_nce(page.image, page.text, same(data.groups[drawn]), model.scale)
+        losses["itc"] = symmetric_info_nce(page.image, page.text, same(data.groups[drawn]).to(model.device), model.scale)
     if "product" in wanted:
-        losses["product"] = supervised_contrast(F.normalize(page.image + page.text, dim=1), leaf, model.scale)
+        losses["product"] = supervised_contrast(F.normalize(page.image + page.text, dim=1), leaf.to(model.device), model.scale)
     return losses
 
 
@@ -235,4 +236,4 @@ def simplest_best(choices: list[Weights], values: list[float]) -> Weights:
 def _precision(model: Architecture, queries: list[Embeddings], pages: list[Embeddings], relevant: list[list[int]]) -> float:
     """Mean average precision of the queries by the inner products that search takes."""
     left, right = (torch.cat([model.joined(part) for part in side]) for side in (queries, pages))
-    return float(retrieval("", (left @ right.T).numpy(), relevant)["_map"].mean())
+    return float(retrieval("", (left @ right.T).cpu().numpy(), relevant)["_map"].mean())

@@ -24,5 +24,5 @@ def reranked(match: Callable[[Batch], Tensor], data: ProductData, rows: Tensor, 
     image = torch.arange(len(rows)).repeat_interleave(best.shape[1])
     pairs = zip(image.split(PAIRS), best.flatten().split(PAIRS), strict=True)
     with torch.inference_mode():
-        matched = torch.cat([match({**data.texts.take(rows[t]), **data.images.take(rows[i])}).float() for i, t in pairs])
+        matched = torch.cat([match({**data.texts.take(rows[t]), **data.images.take(rows[i])}).float().cpu() for i, t in pairs])
     return scores.scatter(1, best, scores.max() + 1 + matched.view_as(best))

@@ -6,14 +6,7 @@ import torch
 from torch import Tensor
 
 from models.dataset import SOURCES, ProductData
-
-
-def generator(*keys: int) -> torch.Generator:
-    """A generator seeded by all of `keys`, the same on every machine."""
-    seed = 0
-    for key in keys:
-        seed = (seed * 1_000_003 + key + 1) % (2**63 - 1)
-    return torch.Generator().manual_seed(seed)
+from models.draws import generator
 
 
 def epoch_rows(count: int, batch: int, step: int, seed: int) -> Tensor:

@@ -39,8 +39,10 @@ class TinyImageTower(nn.Module):
         return torch.relu(self.patches(pixels))
 
 
-def native_bf16() -> bool:
-    """This CPU multiplies bf16 natively."""
+def native_bf16(device: torch.device) -> bool:
+    """A GPU, or a CPU that multiplies bf16 natively."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
     return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
@@ -51,7 +53,7 @@ class EfficientNetTower(nn.Module):
     2015), and the mean and the spread of its colours: the last layer knows what a thing is, the others how it looks.
 
     Batch normalisation is folded into the convolutions and pixels lie channels last: the same features, four times as fast on a
-    CPU. On one that multiplies bf16 natively it does, for training and serving alike: twice as fast again (cosine 0.99).
+    CPU. Where bf16 is native it is used, for training and serving alike: twice as fast again on a CPU (cosine 0.99).
     """
 
     last = 1280  # channels of the last layer
@@ -75,7 +77,7 @@ class EfficientNetTower(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """`(B, 3, 224, 224)` -> `(B, 2054, 7, 7)`: the last layer; the stages, each normalised to about its spread; the colours."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=native_bf16()):
+        with torch.autocast(pixels.device.type, torch.bfloat16, enabled=native_bf16(pixels.device)):
             maps, hidden = [], self.net._swish(self.net._conv_stem(pixels.to(memory_format=torch.channels_last)))
             for place, block in enumerate(self.net._blocks):
                 hidden = block(hidden)

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from goodsight.files import read_json, whole_folder, write_bytes, write_json
 from goodsight.progress import note, track
+from models.draws import generator
 from models.recipes import Recipe
-from models.sampling import generator
 from models.towers import native_bf16
 
 Updates = Callable[[int], Iterable[dict[str, Tensor]]]
@@ -23,11 +23,10 @@ History = list[dict[str, float]]
 PRETRAINED_SHARE = 0.1  # of the learning rate (papers.md 4.3)
 
 
-def precision() -> tuple[str, str]:
-    """Lightning precision and the reason for it."""
-    if native_bf16():
-        return "bf16-mixed", "this CPU multiplies bf16 natively"
-    return "32-true", "this CPU has no native bf16"
+def precision(device: torch.device) -> tuple[str, str]:
+    """Lightning precision on `device` and the reason for it."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "this CPU"
+    return ("bf16-mixed", f"{name} multiplies bf16 natively") if native_bf16(device) else ("32-true", f"{name} has no native bf16")
 
 
 def learning_rate_share(step: int, recipe: Recipe) -> float:
@@ -93,8 +92,9 @@ def train(model: nn.Module, updates: Updates, recipe: Recipe, checkpoints: Path,
     Goes on from the newest whole checkpoint; the result is the same as without the interruption. Returns one row a
     step: `{step, loss, <objective>...}`.
     """
-    kind, reason = precision()
-    fabric = Fabric(accelerator="cpu", devices=1, precision=kind)  # type: ignore[arg-type]
+    device = next(model.parameters()).device
+    kind, reason = precision(device)
+    fabric = Fabric(accelerator="cuda" if device.type == "cuda" else "cpu", devices=1, precision=kind)  # type: ignore[arg-type]
     note(f"{what}: {recipe.steps} steps of {recipe.batch}, precision {kind} ({reason})")
     optimizer = _optimizer(model, recipe)
     start, history = load_checkpoint(checkpoints, model, optimizer)

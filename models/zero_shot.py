@@ -28,4 +28,4 @@ def named(preprocess: Preprocess, categories: list[str]) -> Batch:
 def topic_embeddings(model: Architecture, preprocess: Preprocess, categories: list[str]) -> tuple[Tensor, Tensor]:
     """t of the categories' words `(K, D)`, to compare with i, and their vectors `(K, 3 * D)`, to search products with."""
     batch = named(preprocess, categories)
-    return model.unimodal(model.encode(batch)).text, model.embed(batch)
+    return model.unimodal(model.encode(batch)).text.cpu(), model.embed(batch).cpu()

@@ -30,10 +30,11 @@ def measure(candidate: Path, snapshot: Path, table: Path, out: Path) -> Any:
     from goodsight.files import whole_folder
     from goodsight.settings import settings
     from models.candidate import load_candidate
+    from models.device import device
     from models.features import FeatureCache, load_product_data
 
     torch.set_num_threads(settings().threads)
-    loaded = load_candidate(candidate)
+    loaded = load_candidate(candidate, device())
     retrieve = loaded.bundles["retrieve"]
     data = load_product_data(snapshot, table, FeatureCache(feature_cache(), retrieve.model, retrieve.preprocess))
     result = models.evaluate.evaluate(loaded.bundles["categorize"], retrieve, data)

@@ -12,6 +12,7 @@ def finetune(task: str, pretrained: Path, snapshot: Path, table: Path, seed: int
     from goodsight.digests import code_digest
     from goodsight.settings import settings
     from models.bundle import Bundle
+    from models.device import device
     from models.features import FeatureCache, load_product_data
     from models.finetune import finetune_task
     from models.recipes import finetuning
@@ -19,7 +20,7 @@ def finetune(task: str, pretrained: Path, snapshot: Path, table: Path, seed: int
 
     torch.set_num_threads(settings().threads)
     torch.manual_seed(seed)
-    parent = Bundle.load(pretrained)
+    parent = Bundle.load(pretrained, device())
     data = load_product_data(snapshot, table, FeatureCache(feature_cache(), parent.model, parent.preprocess))
     recipe = finetuning(parent.config.architecture, task, parent.config.size, len(data.rows("train", "catalogue")), seed)
     place = checkpoints(task, parent.digest, asdict(recipe), code_digest("models.finetune"))

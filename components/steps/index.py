@@ -13,12 +13,13 @@ def index(candidate: Path, snapshot: Path, table: Path, store: Path, out: Path) 
     from goodsight.files import read_json
     from goodsight.settings import settings
     from models.bundle import Bundle
+    from models.device import device
     from models.evaluate import product_embeddings
     from models.features import FeatureCache, load_product_data
     from serving.index import build_index
 
     torch.set_num_threads(settings().threads)
-    bundle = Bundle.load(candidate / "retrieve")
+    bundle = Bundle.load(candidate / "retrieve", device())
     data = load_product_data(snapshot, table, FeatureCache(feature_cache(), bundle.model, bundle.preprocess))
     vectors = product_embeddings(bundle.model, data, torch.arange(len(data.product_ids)))
     provenance = {

@@ -16,6 +16,7 @@ def pretrain(snapshot: Path, table: Path, architecture: str, size: str, seed: in
     from models.architectures import build
     from models.bundle import PRETRAINED, Bundle
     from models.config import as_dict, model_config
+    from models.device import device
     from models.features import FeatureCache, load_product_data
     from models.preprocess import preprocess_for
     from models.recipes import pretraining
@@ -25,7 +26,7 @@ def pretrain(snapshot: Path, table: Path, architecture: str, size: str, seed: in
     torch.set_num_threads(settings().threads)
     config = model_config(architecture, size)
     torch.manual_seed(seed)
-    model = build(config).load_pretrained()
+    model = build(config).load_pretrained().to(device())
     preprocess = preprocess_for(config, tokenizer_of(config.text_tower))
     data = load_product_data(snapshot, table, FeatureCache(feature_cache(), model, preprocess), model.learns_from_scenes)
     recipe = pretraining(architecture, size, len(data.rows("train", "catalogue")), seed)

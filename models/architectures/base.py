@@ -65,6 +65,11 @@ class Architecture(nn.Module, ABC):
         """1 / temperature, temperature kept within [0.01, 0.5]."""
         return self.log_scale.exp().clamp(2.0, 100.0)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return self.log_scale.device
+
     def load_pretrained(self) -> Architecture:
         """Loads the towers' published weights."""
         self.towers.load_pretrained()
@@ -87,12 +92,12 @@ class Architecture(nn.Module, ABC):
     # Towers
 
     def encode(self, batch: Batch) -> Batch:
-        """Raw tensors (`Preprocess.batch`) -> tower tokens, by `models.dataset.MASKS`; tokens that are there already stay.
+        """Raw tensors (`Preprocess.batch`) -> tower tokens, by `models.dataset.MASKS`, on the model's device; cached tokens stay.
 
         image `(B, V, 3, H, W)` -> image_tokens `(B, V * G, C)`, video `(B, F, 3, H, W)` -> video_tokens `(B, F, C)`,
         text_ids and table_ids -> text_tokens `(B, T, W)` and table_tokens `(B, P, W)`.
         """
-        found = dict(batch)
+        found = {name: self._here(value) for name, value in batch.items()}
         if "image" in found:
             G = self.config.image_grid**2
             tokens, mask = self._pictures(found.pop("image"), found.pop("image_mask"))
@@ -104,6 +109,10 @@ class Architecture(nn.Module, ABC):
             if self.reads_text_tokens and f"{name}_ids" in found and f"{name}_tokens" not in found:
                 found[f"{name}_tokens"] = self._words(found[f"{name}_ids"], found[f"{name}_mask"])
         return found
+
+    def _here(self, value: Tensor) -> Tensor:
+        here = value.to(self.device, non_blocking=True)
+        return here.float() if here.dtype == torch.float16 else here
 
     def _pictures(self, pixels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """`(B, V, 3, H, W)` and mask `(B, V)` -> tokens `(B, V, G, C)`, zeros where there is no picture, and the mask."""

@@ -35,7 +35,7 @@ def sample_hard_negatives(similarity: Tensor, positives: Tensor, generator: torc
     weights = F.softmax(similarity.detach().float(), dim=1).masked_fill(positives, 0.0) + 1e-9 * (~positives)
     empty = weights.sum(dim=1) == 0
     weights[empty] = 1.0
-    return torch.multinomial(weights, 1, generator=generator).squeeze(1)
+    return torch.multinomial(weights.cpu(), 1, generator=generator).squeeze(1).to(weights.device)
 
 
 def supervised_contrast(rows: Tensor, labels: Tensor, scale: Tensor) -> Tensor:

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from models.draws import integers, uniform
+
 IGNORED = -100  # label of a position that carries no loss
 ANCHORS = 0.1  # InterBERT's share of anchor words
 
@@ -17,15 +19,15 @@ def mask_words(
 
     ids `(B, T)`, special `(B, T)` bool (never masked). Returns masked ids and labels, `IGNORED` where nothing is asked.
     """
-    chosen = (torch.rand(ids.shape, generator=generator) < rate) & ~special
-    dice = torch.rand(ids.shape, generator=generator)
-    words = torch.randint(vocabulary, ids.shape, generator=generator)
+    chosen = (uniform(ids.shape, generator, ids.device) < rate) & ~special
+    dice = uniform(ids.shape, generator, ids.device)
+    words = integers(vocabulary, ids.shape, generator, ids.device)
     return _masked(ids, chosen, dice, words, mask_id)
 
 
 def mask_positions(present: Tensor, generator: torch.Generator, rate: float = 0.15) -> Tensor:
     """`(B, L)` bool: `rate` of the positions that are there, and at least one in a row that has any."""
-    dice = torch.rand(present.shape, generator=generator).masked_fill(~present, 2.0)
+    dice = uniform(present.shape, generator, present.device).masked_fill(~present, 2.0)
     lowest = torch.zeros_like(present).scatter(1, dice.argmin(dim=1, keepdim=True), True)
     return ((dice < rate) | lowest) & present
 
@@ -37,9 +39,9 @@ def mask_pairs(ids: Tensor, parts: Tensor, mask_id: int, generator: torch.Genera
     Returns masked ids and labels, `IGNORED` where nothing is asked.
     """
     count = (int(parts.max()) + 1) // 2 if parts.numel() else 0
-    chosen = torch.rand(len(ids), count, generator=generator) < rate
-    side = torch.randint(2, (len(ids), count), generator=generator)
-    wanted = torch.where(chosen, 2 * torch.arange(count) + 1 + side, -1)  # (B, pairs): the part that is masked
+    chosen = uniform((len(ids), count), generator, ids.device) < rate
+    side = integers(2, (len(ids), count), generator, ids.device)
+    wanted = torch.where(chosen, 2 * torch.arange(count, device=ids.device) + 1 + side, -1)  # (B, pairs): the part that is masked
     asked = (parts[:, :, None] == wanted[:, None, :]).any(dim=2) & (parts > 0)
     return ids.masked_fill(asked, mask_id), ids.masked_fill(~asked, IGNORED)
 
@@ -51,10 +53,10 @@ def mask_segments(
 
     80 % of the segments become [MASK], 10 % random words, 10 % stay. Returns masked ids and labels `(B, T)` as `mask_words`.
     """
-    anchors = (torch.rand(ids.shape, generator=generator) < ANCHORS) & ~special
-    more = torch.randint(3, ids.shape, generator=generator)
-    dice = torch.rand(ids.shape, generator=generator)
-    words = torch.randint(vocabulary, ids.shape, generator=generator)
+    anchors = (uniform(ids.shape, generator, ids.device) < ANCHORS) & ~special
+    more = integers(3, ids.shape, generator, ids.device)
+    dice = uniform(ids.shape, generator, ids.device)
+    words = integers(vocabulary, ids.shape, generator, ids.device)
     chosen, fate = torch.zeros_like(special), torch.zeros_like(dice)
     for step in range(2, -1, -1):  # nearer anchors decide last
         reaches = _shifted(anchors & (more >= step), step)
@@ -67,11 +69,11 @@ def mask_one_span(ids: Tensor, special: Tensor, mask_id: int, vocabulary: int, g
     """The released code's variant: one span a text, start and length uniform over the words, each word 80/10/10."""
     count = (~special).sum(dim=1, keepdim=True)
     place = (~special).cumsum(dim=1) - 1
-    start = (torch.rand(len(ids), 1, generator=generator) * (count + 1)).long()
-    length = 1 + (torch.rand(len(ids), 1, generator=generator) * count.clamp(min=1)).long()
+    start = (uniform((len(ids), 1), generator, ids.device) * (count + 1)).long()
+    length = 1 + (uniform((len(ids), 1), generator, ids.device) * count.clamp(min=1)).long()
     chosen = (place >= start) & (place < start + length) & ~special
-    words = torch.randint(vocabulary, ids.shape, generator=generator)
-    return _masked(ids, chosen, torch.rand(ids.shape, generator=generator), words, mask_id)
+    words = integers(vocabulary, ids.shape, generator, ids.device)
+    return _masked(ids, chosen, uniform(ids.shape, generator, ids.device), words, mask_id)
 
 
 def _shifted(values: Tensor, steps: int) -> Tensor:

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from models.draws import uniform
+
 ANCHORS = 0.1  # InterBERT's share of anchor regions
 OVERLAP = 0.4  # intersection over union from which a region would give away another
 WINDOW = 3  # cells a side of InterBERT's larger regions
@@ -43,6 +45,6 @@ def overlap(boxes: Tensor) -> Tensor:
 
 def mask_regions(boxes: Tensor, there: Tensor, generator: torch.Generator) -> Tensor:
     """`(B, R)` bool: anchors with probability `ANCHORS`, and every region that overlaps one by `OVERLAP` or more."""
-    anchors = (torch.rand(there.shape, generator=generator) < ANCHORS) & there
+    anchors = (uniform(there.shape, generator, there.device) < ANCHORS) & there
     near = (overlap(boxes) >= OVERLAP - 1e-6).float()
     return ((anchors.float() @ near) > 0) & there

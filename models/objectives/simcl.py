@@ -45,7 +45,7 @@ def _simcl_pair(left: Tensor, right: Tensor, score: Tensor, groups: Tensor, temp
     both = torch.cat([left, right])
     own = same(groups.repeat(2))
     target = torch.arange(2 * K, device=both.device).roll(K)
-    own[torch.arange(2 * K), target] = False
+    own[torch.arange(2 * K, device=both.device), target] = False
     weight = score.repeat(2)
     logits = both @ both.T / temperature
     if mode == "logit_scale":

@@ -41,7 +41,7 @@ def exchange(page: Batch, modality: str, rows: Tensor) -> Batch:
 
 def special_tokens(preprocess: Preprocess, ids: Tensor, mask: Tensor) -> Tensor:
     """`(B, T)` bool: positions that no objective masks."""
-    return torch.isin(ids, torch.tensor(preprocess.special_ids)) | ~mask
+    return torch.isin(ids, torch.tensor(preprocess.special_ids).to(ids.device)) | ~mask
 
 
 def mask_text(model: Architecture, page: Batch, preprocess: Preprocess, rng: torch.Generator) -> tuple[Batch, Tensor]:
@@ -86,7 +86,7 @@ def omni_update(model: Architecture, data: ProductData, drawn: dict[str, Tensor]
     those of m over the first `fused`.
     """
     left, right = model.encode(query_side(data, drawn)), model.encode(data.products(drawn["product"]))
-    positives, losses = relevant(data, drawn), {}
+    positives, losses = relevant(data, drawn).to(model.device), {}
     if fused:
         sides = _fused_sides(model, first_rows(left, fused), first_rows(right, fused), whole="view" in drawn and "query" in drawn)
         losses = omni_losses(*sides, positives[:fused, :fused], model.scale)

@@ -15,13 +15,14 @@ from torch import Tensor
 
 from models.architectures.commercemm import CommerceMM
 from models.dataset import Batch, ProductData
+from models.draws import generator
 from models.objectives.contrast import same, sample_hard_negatives, symmetric_info_nce
 from models.objectives.masking import mask_positions
 from models.objectives.reconstruction import feature_regression, masked_cross_entropy, posterior_divergence
 from models.preprocess import Preprocess
 from models.pretraining.batches import Losses, concatenate, cross_pair_update, exchange, first_rows, mask_text
 from models.recipes import Recipe
-from models.sampling import PairSampler, epoch_rows, generator
+from models.sampling import PairSampler, epoch_rows
 from models.training import Updates
 
 FAMILIES = ("itc", "itm", "mlm", "mim", "omni")
@@ -34,7 +35,7 @@ def image_text_update(
     wanted = recipe.objectives or FAMILIES
     pages = model.encode(data.products(rows))
     image, text = model.image_embedding(pages), model.text_embedding(pages)
-    positives = same(data.groups[rows])
+    positives = same(data.groups[rows]).to(model.device)
     losses = {"itc": symmetric_info_nce(image, text, positives, model.scale)}
     few = slice(0, recipe.fused)
     page = first_rows(pages, recipe.fused)

@@ -15,11 +15,12 @@ from torch import Tensor
 from goodsight.errors import InputError
 from models.architectures.eclip import ECLIP
 from models.dataset import Batch, ProductData, Scenes
+from models.draws import generator
 from models.objectives.contrast import info_nce, intra_product, same, sample_hard_negatives, symmetric_info_nce
 from models.preprocess import Preprocess
 from models.pretraining.batches import Losses, concatenate, exchange
 from models.recipes import Recipe
-from models.sampling import PairSampler, epoch_rows, generator
+from models.sampling import PairSampler, epoch_rows
 from models.training import Updates
 
 FAMILIES = ("itc", "inter", "intra", "place")
@@ -52,16 +53,17 @@ class Views:
 
 def contrast_update(model: ECLIP, data: ProductData, rows: Tensor) -> Losses:
     """`itc` over the pages of products `rows`."""
-    pages = model.encode(data.products(rows))
-    return {"itc": symmetric_info_nce(model.image_embedding(pages), model.text_embedding(pages), same(data.groups[rows]), model.scale)}
+    pages, own = model.encode(data.products(rows)), same(data.groups[rows]).to(model.device)
+    return {"itc": symmetric_info_nce(model.image_embedding(pages), model.text_embedding(pages), own, model.scale)}
 
 
 def instance_update(model: ECLIP, data: ProductData, scenes: Scenes, places: Tensor, views: Views, rng: torch.Generator) -> Losses:
     """`inter`, `intra` and `place` over the rows `places` of the scenes."""
     rows = scenes.product[places]
-    page, own = model.encode(data.products(rows)), same(data.groups[rows])
+    page, own = model.encode(data.products(rows)), same(data.groups[rows]).to(model.device)
+    cells = scenes.cells[places].to(model.device)
     title = model.text_embedding(page)
-    scene = {**page, **scenes.images.take(scenes.scene[places])}
+    scene = {**page, **model.encode(scenes.images.take(scenes.scene[places]))}
     wrong = exchange(page, "image", sample_hard_negatives(model.scale * title @ model.image_embedding(page).T, own, rng))
     seen = model.instances(concatenate([views.shown(page, rows, rng), scene, wrong]), title.repeat(3, 1))
     product, again, astray = seen.product.chunk(3)
@@ -70,7 +72,7 @@ def instance_update(model: ECLIP, data: ProductData, scenes: Scenes, places: Ten
     inter = [info_nce(anchor, torch.cat([title, key, astray]), fits, model.scale) for anchor, key in anchors]
     whole = seen.taken[: 2 * len(product)]  # of what each query took: a decoder that may add to it learns a sign, not a place
     intra = intra_product(whole[:, 0], whole[:, 1:], title.detach().repeat(2, 1), model.scale)
-    return {"inter": torch.stack(inter).mean(), "intra": intra, "place": outside(seen.map.chunk(3)[1], scenes.cells[places])}
+    return {"inter": torch.stack(inter).mean(), "intra": intra, "place": outside(seen.map.chunk(3)[1], cells)}
 
 
 def outside(maps: Tensor, cells: Tensor) -> Tensor:

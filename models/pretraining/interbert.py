@@ -11,13 +11,14 @@ from torch import Tensor
 
 from models.architectures.interbert import InterBERT
 from models.dataset import ProductData
+from models.draws import generator
 from models.objectives.masking import IGNORED, mask_one_span, mask_segments
 from models.objectives.reconstruction import masked_cross_entropy, posterior_divergence
 from models.objectives.regions import mask_regions
 from models.preprocess import Preprocess
 from models.pretraining.batches import Losses, special_tokens
 from models.recipes import Recipe
-from models.sampling import epoch_rows, generator
+from models.sampling import epoch_rows
 from models.training import Updates
 
 FAMILIES = ("msm", "mrm", "itm")
@@ -61,7 +62,7 @@ def interbert_update(
     matched = torch.rand(len(rows), generator=rng) < MATCHED
     texts = torch.where(matched, rows, mismatches.draw(rows, rng))
     matched |= data.groups[texts] == data.groups[rows]
-    page = model.encode({**data.products(rows), **data.texts.take(texts)})
+    page, matched = model.encode({**data.products(rows), **data.texts.take(texts)}), matched.to(model.device)
     ids, mask = page["text_ids"], page["text_mask"]
     mask_words = mask_one_span if "span" in model.config.variant else mask_segments
     special = special_tokens(preprocess, ids, mask)

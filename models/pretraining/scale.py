@@ -12,12 +12,13 @@ from torch import Tensor
 
 from models.architectures.scale import GLOBAL, SCALE
 from models.dataset import MASKS, Batch, ProductData
+from models.draws import generator, uniform
 from models.objectives.masking import IGNORED, mask_pairs, mask_positions, mask_words
 from models.objectives.simcl import SIMCL_MODES, modality_scores, simcl, weighted_cross_entropy, weighted_regression
 from models.preprocess import Preprocess
 from models.pretraining.batches import Losses, reread, special_tokens
 from models.recipes import Recipe
-from models.sampling import epoch_rows, generator
+from models.sampling import epoch_rows
 from models.training import Updates
 
 TASKS_OF = {"text": "mlm", "image": "mrm", "table": "mem", "video": "mfm", "audio": "mam"}
@@ -45,7 +46,7 @@ def mask_inputs(
             asked[name] = mask_positions(page[MASKS[name]], rng)
             zeroed = asked[name]
             if name == "image":  # a tenth of the regions keep their features
-                zeroed = zeroed & (torch.rand(zeroed.shape, generator=rng) < 0.9)
+                zeroed = zeroed & (uniform(zeroed.shape, rng, zeroed.device) < 0.9)
             masked[f"{name}_tokens"] = page[f"{name}_tokens"].masked_fill(zeroed[..., None], 0.0)
     return masked, asked
 

@@ -12,6 +12,7 @@ from goodsight.errors import InputError
 from models.architectures.commercemm import CommerceMM
 from models.bundle import PRETRAINED, Bundle
 from models.dataset import ProductData, answers
+from models.draws import generator
 from models.finetune import (
     FEWEST_QUERIES,
     TERM_EARNS,
@@ -25,7 +26,6 @@ from models.finetune import (
     start_from_names,
 )
 from models.metrics import retrieval
-from models.sampling import generator
 from models.zero_shot import named
 from tests.models.made import CATEGORIES, SHORT, preprocess, shop, tiny_model
 

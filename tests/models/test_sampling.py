@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.dataset import ProductData
-from models.sampling import PairSampler, epoch_rows, generator
+from models.draws import generator
+from models.sampling import PairSampler, epoch_rows
 from tests.models.made import PRODUCTS, shop
 
 SIZES = {"count": st.integers(1, 40), "batch": st.integers(1, 50), "seed": st.integers(0, 2**31)}

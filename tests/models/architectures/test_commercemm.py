@@ -12,9 +12,10 @@ from torch import Tensor
 
 from models.architectures.commercemm import CommerceMM
 from models.dataset import ProductData
+from models.draws import generator
 from models.pretraining.batches import omni_losses, omni_update
 from models.pretraining.commercemm import image_text_update
-from models.sampling import PairSampler, generator
+from models.sampling import PairSampler
 from tests.models.made import PRODUCTS, SHORT, close, preprocess, shop, tiny_model, without
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from goodsight.errors import InputError
+from models.draws import generator
 from models.pretraining.eclip import Views, instance_update, outside, updates
-from models.sampling import generator
 from tests.models.made import SHORT, close, preprocess, shop, tiny_model
 
 

@@ -7,9 +7,9 @@ import torch
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 import models.pretraining.interbert
+from models.draws import generator
 from models.pretraining.interbert import HARD_LIMIT, HARD_SHARE, Mismatches, interbert_update
 from models.recipes import Recipe
-from models.sampling import generator
 from tests.models.made import preprocess, shop, tiny_model
 
 THINGS = ("sofa", "lamp", "table", "bed")
