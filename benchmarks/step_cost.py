@@ -5,7 +5,7 @@
 Frozen towers are usually cached; here pixels and words go through them in every step and the towers are trained. Both
 steps see the same pages: contrast alone in one update, all families in two (the second sees cross-pairs of each source in
 turn, with no more pictures than there are pages); a sixteenth of the rows goes through the fusion encoder, as in the recipe
-of `small`. Writes `benchmarks/results/step-cost.json`.
+of `small`. On the GPU where there is one (GOODSIGHT_DEVICE). Writes `benchmarks/results/step-cost.json`, or `step-cost-cuda.json`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from statistics import median
 from typing import Any
 
 import torch
-from machine import described
+from machine import described, wait_for
 from torch import Tensor
 
 from goodsight.memory import keep_freed_memory
@@ -27,6 +27,7 @@ from goodsight.settings import settings
 from models.architectures import build
 from models.config import model_config
 from models.dataset import Batch, Images, Pairs, ProductData, Texts
+from models.device import device
 from models.preprocess import preprocess_for
 from models.pretraining.commercemm import FAMILIES, updates
 from models.recipes import Recipe
@@ -74,23 +75,24 @@ def seconds(objectives: tuple[str, ...], batch: int, repeats: int) -> list[float
     """Wall seconds of steps 1 to 3 * `repeats` (each source in turn), forward, backward and optimiser."""
     torch.manual_seed(0)
     config = replace(model_config("commercemm", "small"), trained_towers=True)
-    model: Any = build(config).load_pretrained().train()
+    model: Any = build(config).load_pretrained().to(device()).train()
     optimizer = torch.optim.AdamW([value for value in model.parameters() if value.requires_grad], lr=1e-4, foreach=True)
     recipe = Recipe(steps=1, batch=batch, fused=max(2, batch // 16), learning_rate=1e-4, objectives=objectives)
     update = updates(model, made(), torch.arange(PRODUCTS), preprocess_for(config, tokenizer_of(config.text_tower)), recipe)
-    kind = torch.bfloat16 if precision()[0].startswith("bf16") else torch.float32
+    kind = torch.bfloat16 if precision(device())[0].startswith("bf16") else torch.float32
     took = []
     for step in range(3 * repeats + 1):
         started = time.perf_counter()
         parts = iter(update(step))
         while True:
             optimizer.zero_grad()
-            with torch.autocast("cpu", kind, enabled=kind == torch.bfloat16):
+            with torch.autocast(device().type, kind, enabled=kind == torch.bfloat16):
                 losses = next(parts, None)
             if losses is None:
                 break
             torch.stack([loss.float() for loss in losses.values()]).sum().backward()
             optimizer.step()
+        wait_for(device())
         took.append(time.perf_counter() - started)
     return took[1:]
 
@@ -112,7 +114,8 @@ def main() -> None:
         "ratio": sum(rows["all 14"]) / sum(rows["itc"]),
     }
     (HERE / "results").mkdir(exist_ok=True)
-    (HERE / "results" / "step-cost.json").write_text(json.dumps(report, indent=2) + "\n")
+    name = "step-cost" if device().type == "cpu" else f"step-cost-{device().type}"
+    (HERE / "results" / f"{name}.json").write_text(json.dumps(report, indent=2) + "\n")
     print(json.dumps({name: report[name] for name in ("seconds", "ratio")}, indent=2))
 
 

@@ -32,6 +32,9 @@ class Away(Tensor):
     def __repr__(self, **_: Any) -> str:  # type: ignore[override]
         return f"Away({self.held})"
 
+    def tolist(self) -> Any:
+        return self.held.tolist()
+
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return run(func, args, kwargs or {})
@@ -53,6 +56,12 @@ def run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         away = torch.device(asked) == ELSEWHERE
         kwargs = {**kwargs, "device": torch.device("cpu")}
     held, kwargs = tree_map(lambda value: value.held if isinstance(value, Away) else value, (args, kwargs))
+    with torch.inference_mode(False), torch.no_grad():  # wrapped tensors cannot be inference tensors
+        return wrapped(func, args, held, kwargs, away)
+
+
+def wrapped(func: Any, args: Any, held: Any, kwargs: dict[str, Any], away: bool) -> Any:
+    """What `func` gives, as a tensor elsewhere if `away`."""
     found = func(*held, **kwargs)
     if func._schema.name.endswith("_") and not func._schema.name.endswith("__"):  # in place
         return args[0] if func._schema.returns else None

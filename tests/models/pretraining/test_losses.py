@@ -90,7 +90,7 @@ def test_no_loss_is_nan_in_bf16(name: str) -> None:
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_the_curve_is_the_committed_one(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a change that is meant to move it: GOODSIGHT_WRITE_GOLDEN=1 writes the file anew."""
-    monkeypatch.setattr(models.training, "precision", lambda: ("32-true", "for the golden curve"))
+    monkeypatch.setattr(models.training, "precision", lambda device: ("32-true", "for the golden curve"))
     torch.manual_seed(3)
     history = pretrain(build(model_config(name, "tiny")), shop(architecture=name), preprocess(), SHORT, tmp_path)
     path = GOLDEN / f"{name}.jsonl"
