@@ -5,7 +5,7 @@
 For each architecture at `small`: the first steps of pretraining on both (do the losses agree? what does a step cost?), then the
 whole training on the GPU (pretraining, both fine-tunings, evaluation). For each at `base`: the throughput of a step through its
 towers in bf16 on synthetic products, peak memory, and the share of the GPU's bf16 peak it reaches (MFU). Writes
-`benchmarks/results/gpu.json`.
+`benchmarks/results/gpu.json`, one architecture after the other; `--only` measures some anew.
 """
 
 from __future__ import annotations
@@ -154,20 +154,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--snapshot", type=Path, required=True)
     parser.add_argument("--table", type=Path, required=True)
+    parser.add_argument("--only", nargs="+", choices=ARCHITECTURES, default=ARCHITECTURES)
     chosen = parser.parse_args()
     gpu, cpu = device(), torch.device("cpu")
     if gpu.type != "cuda":
         raise SystemExit("PyTorch finds no GPU here.")
-    report: dict[str, Any] = {"benchmark": "gpu", **described(), "threads": torch.get_num_threads(), "small": {}, "base": {}}
+    known = json.loads(RESULT.read_text())["architectures"] if RESULT.is_file() else {}
+    report: dict[str, Any] = {"benchmark": "gpu", "architectures": known}
     folders = (chosen.snapshot, chosen.table)
     with tempfile.TemporaryDirectory() as cache:
-        for name in ARCHITECTURES:
-            report["base"][name] = base_step(name, gpu)
+        for name in chosen.only:
+            base = base_step(name, gpu)
             both = {place.type: first_steps(name, place, folders, Path(cache)) for place in (gpu, cpu)}
             apart = max(abs(a - b) / b for a, b in zip(*(row["losses"] for row in both.values()), strict=True))
-            report["small"][name] = {**both, "losses_apart": apart, "whole": whole(name, gpu, folders, Path(cache))}
+            small = {**both, "losses_apart": apart, "whole": whole(name, gpu, folders, Path(cache))}
+            report["architectures"][name] = {**described(), "threads": torch.get_num_threads(), "small": small, "base": base}
             RESULT.write_text(json.dumps(report, indent=2) + "\n")
-            print(name, json.dumps(report["base"][name]), json.dumps(report["small"][name]), flush=True)
+            print(name, json.dumps(base), json.dumps(small), flush=True)
             torch.cuda.empty_cache()
 
 

@@ -19,10 +19,8 @@ PACKAGES = ("torch", "kfp", "mlflow", "feast", "great-expectations", "dvc", "tor
 def described() -> dict[str, Any]:
     """Commit, date, machine and versions; `-dirty` where code or data differ from the commit, results and their pages aside."""
     names = [line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    commit = os.environ.get("GOODSIGHT_COMMIT") or _git("describe", "--always").stdout.strip() or "unknown"
-    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)benchmarks/results", ":(top,exclude)docs")
     return {
-        "commit": f"{commit}-dirty" if changed.stdout.strip() else commit,
+        "commit": os.environ.get("GOODSIGHT_COMMIT") or _commit(),  # named where the code is a copy without its history
         "date": time.strftime("%Y-%m-%d"),
         "machine": {
             "processor": names[0] if names else platform.processor(),
@@ -38,6 +36,12 @@ def wait_for(device: torch.device) -> None:
     """Until the GPU has done what was asked of it, so that a clock may be read."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def _commit() -> str:
+    commit = _git("describe", "--always").stdout.strip() or "unknown"
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)benchmarks/results", ":(top,exclude)docs")
+    return f"{commit}-dirty" if changed.stdout.strip() else commit
 
 
 def _gpu() -> dict[str, str]:

@@ -6,7 +6,8 @@ Resumable, seed by seed, and several processes may share the variants between th
 `benchmarks/results/pretraining-<catalogue>.json` is not measured again. That file holds every run's figures on the test
 split, seconds, versions, machine and commit, and the means with 95 % intervals over the seeds; its tables are the page
 `docs/models/pretraining-<catalogue>.md`. Nothing is chosen on the test split. The peer is open_clip's own loss, loaded from
-its package (`pip install --no-deps open_clip_torch`), in the same loop on the same features.
+its package (`pip install --no-deps open_clip_torch`), in the same loop on the same features. A GPU (GOODSIGHT_DEVICE) gets a result
+file and a page of its own, `pretraining-<catalogue>-cuda`: other precision, other cost.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ from models.bundle import PRETRAINED, Bundle
 from models.composites import composites
 from models.config import MODALITIES, ModelConfig, model_config
 from models.dataset import Batch, ProductData, answers
+from models.device import device
 from models.evaluate import image_text_scores, in_batches, product_embeddings
 from models.features import FeatureCache, load_product_data
 from models.finetune import finetune_task, fit_term_weights
@@ -120,11 +122,11 @@ DAMAGED = 0.2  # of the modalities of the training products
 
 def prepared(catalogue: Path, home: Path) -> tuple[Path, Path]:
     """The validated snapshot and its training table, made once under `home`."""
-    if not (home / "raw" / "manifest.json").is_file():
-        import_catalogue(catalogue, home / "raw")
-    if not (home / "snapshot" / "manifest.json").is_file():
-        validate(home / "raw", home / "snapshot", home / "quarantine", home / "report")
     if not (home / "table").is_dir():
+        if not (home / "raw" / "manifest.json").is_file():
+            import_catalogue(catalogue, home / "raw")
+        if not (home / "snapshot" / "manifest.json").is_file():
+            validate(home / "raw", home / "snapshot", home / "quarantine", home / "report")
         features(home / "snapshot", home / "store", home / "table")
     return home / "snapshot", home / "table"
 
@@ -275,7 +277,7 @@ def trained(variant: Variant, seed: int, home: Path, steps: int | None, anew: bo
     """Trains one variant with one seed; goes on from its checkpoints unless `anew`, at no step where the last one is whole."""
     torch.manual_seed(seed)
     config = variant.config
-    model = build(config).load_pretrained()
+    model = build(config).load_pretrained().to(device())
     preprocess = preprocess_for(config, tokenizer_of(config.text_tower))
     cache = FeatureCache(home / "features", model, preprocess)
     data = load_product_data(home / "snapshot", home / "table", cache, model.learns_from_scenes)
@@ -298,7 +300,7 @@ def measured(variant: Variant, seed: int, home: Path, steps: int | None) -> dict
     made = described()  # of the code that trains, whatever is committed meanwhile
     run = trained(variant, seed, home, steps, anew=True)
     row: dict[str, Any] = {**made, "seed": seed, "steps": run.recipe.steps}
-    row |= {"seconds": run.seconds, "threads": torch.get_num_threads()}
+    row |= {"seconds": run.seconds, "threads": torch.get_num_threads(), "device": device().type}
     row["pretrained"] = pretrained_figures(run.model, run.data)
     if variant.architecture == "eclip":
         row["pretrained"] |= pointing(run.model, run.preprocess, home / "snapshot")
@@ -360,6 +362,7 @@ def main() -> None:
     keep_freed_memory()
     prepared(chosen.catalogue, chosen.home)
     name = f"pretraining-{chosen.catalogue.resolve().name}" + (f"-{chosen.steps}-steps" if chosen.steps else "")
+    name += "" if device().type == "cpu" else f"-{device().type}"
     out = RESULTS / f"{name}.json"
     variants = [variant for variant in VARIANTS if not chosen.only or variant.name in chosen.only]
     for seed, variant in product(range(17, 17 + chosen.seeds), variants):

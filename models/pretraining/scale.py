@@ -95,6 +95,7 @@ def updates(model: SCALE, data: ProductData, pages: Tensor, preprocess: Preproce
 
     def step_updates(step: int) -> Iterator[Losses]:
         drawn = rows[epoch_rows(len(rows), size, step, recipe.seed)]
-        yield scale_update(model, data.products(drawn), data.groups[drawn], recipe, preprocess, generator(recipe.seed, step))
+        groups = data.groups[drawn].to(model.device)
+        yield scale_update(model, data.products(drawn), groups, recipe, preprocess, generator(recipe.seed, step))
 
     return step_updates

@@ -12,7 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
 ELSEWHERE = torch.device("meta")
-MAY_TAKE_CPU = ("copy_", "index.Tensor", "index_put_", "_index_put_impl_", "_to_copy", "fill_", "lift_fresh")
+MAY_TAKE_CPU = ("copy_", "_to_copy", "fill_", "lift_fresh")
+INDEXING = ("index.Tensor", "index_put_", "_index_put_impl_")  # rows on the CPU may choose of a GPU's tensor; not the other way round
 
 
 class Away(Tensor):
@@ -47,7 +48,8 @@ def run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     name = func.__name__
     away = any(isinstance(value, Away) for value in given)
     here = [value for value in given if not isinstance(value, Away) and value.ndim]
-    if away and here and not name.startswith(MAY_TAKE_CPU):
+    mixes = not (name.startswith(INDEXING) and isinstance(args[0], Away)) and not name.startswith(MAY_TAKE_CPU)
+    if away and here and mixes:
         raise RuntimeError(f"{name}: tensors of the model's device and of the CPU {[tuple(value.shape) for value in here]} meet")
     if name.startswith("copy_") and not isinstance(args[0], Away):  # to the CPU
         away = False
