@@ -148,7 +148,7 @@ def train_peer(model: Any, data: ProductData, recipe: Recipe, checkpoints: Path)
     loss, pages = peer_loss(), data.whole_pages("train", "catalogue")
 
     def updates(step: int) -> Iterator[dict[str, Tensor]]:
-        batch = data.products(pages[epoch_rows(len(pages), min(recipe.batch, len(pages)), step, recipe.seed)])
+        batch = model.encode(data.products(pages[epoch_rows(len(pages), min(recipe.batch, len(pages)), step, recipe.seed)]))
         yield {"clip": loss(model.image_embedding(batch), model.text_embedding(batch), model.scale)}
 
     return train(model, updates, recipe, checkpoints, "open_clip")
