@@ -6,8 +6,8 @@ Resumable, seed by seed, and several processes may share the variants between th
 `benchmarks/results/pretraining-<catalogue>.json` is not measured again. That file holds every run's figures on the test
 split, seconds, versions, machine and commit, and the means with 95 % intervals over the seeds; its tables are the page
 `docs/models/pretraining-<catalogue>.md`. Nothing is chosen on the test split. The peer is open_clip's own loss, loaded from
-its package (`pip install --no-deps open_clip_torch`), in the same loop on the same features. A GPU (GOODSIGHT_DEVICE) gets a result
-file and a page of its own, `pretraining-<catalogue>-cuda`: other precision, other cost.
+its package (`pip install --no-deps open_clip_torch`), in the same loop on the same features. All runs of one result file belong
+on one kind of device (GOODSIGHT_DEVICE): a GPU has another precision and another cost.
 """
 
 from __future__ import annotations
@@ -362,7 +362,6 @@ def main() -> None:
     keep_freed_memory()
     prepared(chosen.catalogue, chosen.home)
     name = f"pretraining-{chosen.catalogue.resolve().name}" + (f"-{chosen.steps}-steps" if chosen.steps else "")
-    name += "" if device().type == "cpu" else f"-{device().type}"
     out = RESULTS / f"{name}.json"
     variants = [variant for variant in VARIANTS if not chosen.only or variant.name in chosen.only]
     for seed, variant in product(range(17, 17 + chosen.seeds), variants):

@@ -5,7 +5,8 @@
 Frozen towers are usually cached; here pixels and words go through them in every step and the towers are trained. Both
 steps see the same pages: contrast alone in one update, all families in two (the second sees cross-pairs of each source in
 turn, with no more pictures than there are pages); a sixteenth of the rows goes through the fusion encoder, as in the recipe
-of `small`. On the GPU where there is one (GOODSIGHT_DEVICE). Writes `benchmarks/results/step-cost.json`, or `step-cost-cuda.json`.
+of `small`. Beside it, what a page costs to embed from cached features when more or fewer layers of the stack see text alone
+(modality randomization). On the GPU where there is one (GOODSIGHT_DEVICE). Writes `benchmarks/results/step-cost.json`, or `step-cost-cuda.json`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 import torch
 from machine import described, wait_for
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from goodsight.memory import keep_freed_memory
 from goodsight.settings import settings
@@ -36,6 +38,7 @@ from models.training import precision
 
 HERE = Path(__file__).resolve().parent
 PRODUCTS, WORDS = 256, 20
+EMBEDDED = 256  # pages at once
 
 
 class RawProducts(ProductData):
@@ -97,6 +100,29 @@ def seconds(objectives: tuple[str, ...], batch: int, repeats: int) -> list[float
     return took[1:]
 
 
+@torch.inference_mode()
+def curve(batch: int, repeats: int) -> list[dict[str, float]]:
+    """Milliseconds and multiply-adds a page, for each depth from which the stack sees the image too."""
+    model: Any = build(model_config("commercemm", "small")).load_pretrained().to(device()).eval()
+    G, C, W = model.config.image_grid**2, model.towers.image_channels, model.towers.text.width
+    there = torch.ones(batch, max(G, WORDS), dtype=torch.bool)
+    pages = {"image_tokens": torch.rand(batch, G, C), "image_tokens_mask": there[:, :G], "text_mask": there[:, :WORDS]}
+    pages |= {"text_ids": torch.randint(2000, 20000, (batch, WORDS)), "text_tokens": torch.rand(batch, WORDS, W)}
+    found = []
+    for depth in range(model.config.layers):
+        with model.split_at(depth):
+            with FlopCounterMode(display=False) as counter:
+                model.embed(pages)
+            took = []
+            for _ in range(repeats):
+                started = time.perf_counter()
+                model.embed(pages)
+                wait_for(device())
+                took.append(time.perf_counter() - started)
+        found.append({"text_layers": depth, "ms_a_page": 1000 * median(took) / batch, "flops_a_page": counter.get_total_flops() / batch})
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--batch", type=int, default=32)
@@ -112,11 +138,12 @@ def main() -> None:
         "threads": torch.get_num_threads(),
         "seconds": {name: {"median": median(values), "min": min(values), "max": max(values)} for name, values in rows.items()},
         "ratio": sum(rows["all 14"]) / sum(rows["itc"]),
+        "curve": curve(EMBEDDED, 3 * chosen.repeats),
     }
     (HERE / "results").mkdir(exist_ok=True)
     name = "step-cost" if device().type == "cpu" else f"step-cost-{device().type}"
     (HERE / "results" / f"{name}.json").write_text(json.dumps(report, indent=2) + "\n")
-    print(json.dumps({name: report[name] for name in ("seconds", "ratio")}, indent=2))
+    print(json.dumps({name: report[name] for name in ("seconds", "ratio", "curve")}, indent=2))
 
 
 if __name__ == "__main__":

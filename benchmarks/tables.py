@@ -35,13 +35,19 @@ def _page(report: dict[str, Any]) -> Iterator[str]:
     yield f"# {report['benchmark']}"
     yield ""
     yield f"Made by `benchmarks/pretraining.py` from [its result file](../../benchmarks/results/{report['benchmark']}.json). Test figures"
-    yield "in %, mean ± half of the 95 % interval over the seeds; the cost is of one training thread where a run does not say otherwise."
+    yield f"in %, mean ± half of the 95 % interval over the seeds; measured on {' and '.join(_machines(report['runs']))}."
     variants, runs = ({name: report[part][name] for name in report["order"]} for part in ("variants", "runs"))
     for stage, title in STAGES.items():
         for columns in (FIGURES, OTHERS):
             yield from _table(variants, stage, title, columns)
     yield from _curve(runs)
     yield from _reranking(runs)
+
+
+def _machines(runs: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """What the runs were measured on: GPUs, or one thread of a processor."""
+    machines = [row["machine"] for rows in runs.values() for row in rows]
+    return sorted({machine.get("gpu") or f"a thread of {machine['processor']}" for machine in machines})
 
 
 def _table(variants: dict[str, Any], stage: str, title: str, columns: dict[str, str]) -> Iterator[str]:

@@ -35,7 +35,7 @@ REPORT: dict[str, Any] = {
             "finetuned": {"leaf_accuracy": measured(0.95)},
         },
     },
-    "runs": {"itc": [], "eclip": [{"seed": 17, "curve": [CURVE], "reranking": [RANKED, RANKED | BACK]}]},
+    "runs": {"itc": [], "eclip": [{"seed": 17, "machine": {"processor": "Abacus"}, "curve": [CURVE], "reranking": [RANKED, RANKED | BACK]}]},
 }
 
 
@@ -57,6 +57,7 @@ def test_a_page_has_a_row_for_each_variant_in_each_table_that_has_its_figures() 
         "| eclip | 17 | 500 | 10 | 20.0, 30.0 | - | 7.2 |",
         "| eclip | 17 | 500 | 10 | 20.0, 30.0 | 50.0, 40.0 | 7.2 |",
     ]
+    assert lines[3] == "in %, mean ± half of the 95 % interval over the seeds; measured on a thread of Abacus."
     for line, rule in zip(lines, lines[1:], strict=False):
         if rule.startswith("|---"):
             assert line.count("|") == rule.count("|")
