@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from goodsight.errors import InputError
@@ -25,6 +25,7 @@ class Settings(BaseSettings):
     tracking_uri: str = Field(default="", description="MLflow tracking server; default: SQLite under home.")
     ledger_uri: str = Field(default="", description="SQLAlchemy URL of the ledger; default: SQLite under home.")
     data_remote: str = Field(default="", description="DVC remote of catalogue versions (folder, s3://bucket/path); default: none.")
+    online_store: SecretStr = Field(default=SecretStr(""), description="Redis or Postgres of online features (URL); default: SQLite.")
     inference_port: int = Field(default=8080, ge=1, le=65535, description="TorchServe inference, on loopback.")
     management_port: int = Field(default=8081, ge=1, le=65535, description="TorchServe management, on loopback.")
     metrics_port: int = Field(default=8082, ge=1, le=65535, description="TorchServe metrics, on loopback.")

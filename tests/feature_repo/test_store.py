@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from catalogue.importer import import_catalogue
-from feature_repo.store import SINCE_ALWAYS, _as_of, _open, build_features, online_products, training_table
+from feature_repo.sources import SINCE_ALWAYS
+from feature_repo.store import as_of, build_features, online_products, open_store, training_table
 from goodsight.digests import sha256_folder
 from goodsight.errors import InputError, IntegrityError
 
@@ -126,8 +127,8 @@ def test_a_value_written_late_about_an_earlier_time_is_not_seen(tmp_path: Path) 
     second = pa.Table.from_pylist([late | {"title": "Backfilled"}], first.schema)
     pq.write_table(pa.concat_tables([first, second]), source)
     asked = [datetime(2023, 1, 1, tzinfo=UTC), datetime(2024, 6, 1, tzinfo=UTC), datetime(2025, 6, 1, tzinfo=UTC)]
-    with _open(tmp_path / "store") as feast:
-        seen = _as_of(feast, "training_products", pa.table({"product_id": ["p"] * 3, "event_timestamp": asked}))
+    with open_store(tmp_path / "store") as feast:
+        seen = as_of(feast, "training_products", pa.table({"product_id": ["p"] * 3, "event_timestamp": asked}))
     found = dict(zip(seen["event_timestamp"].to_pylist(), seen["title"].to_pylist(), strict=True))
     assert found == {asked[1]: "Title of p", asked[2]: "Backfilled"}
 
