@@ -45,7 +45,7 @@ def product_activity(events: pa.Table) -> pa.Table:
 
 def query_activity(events: pa.Table) -> pa.Table:
     """Rows `(words, event_timestamp, created_timestamp, <QUERY_COUNTS>)`; `words` as `query_words` makes them."""
-    return _activity(events, query_words_sql("query"), "words", QUERY_COUNTS, last_price=False)
+    return _activity(events.append_column("words", words_of(events["query"])), "words", "words", QUERY_COUNTS, last_price=False)
 
 
 def query_words(text: str) -> str:
@@ -53,9 +53,11 @@ def query_words(text: str) -> str:
     return " ".join(text.lower().split())
 
 
-def query_words_sql(column: str) -> str:
-    """`query_words` in SQL."""
-    return f"trim(regexp_replace(lower({column}), '\\s+', ' ', 'g'))"
+def words_of(texts: pa.ChunkedArray) -> pa.Array:
+    """`query_words` of each text, each different one once."""
+    told = texts.combine_chunks().dictionary_encode()
+    words = pa.array([query_words(text or "") for text in told.dictionary.to_pylist()], pa.string())
+    return words.take(told.indices)
 
 
 def _activity(events: pa.Table, key: str, name: str, counts: tuple[Count, ...], last_price: bool) -> pa.Table:

@@ -1,50 +1,97 @@
-"""The online store: SQLite in the store's folder, or the Redis or Postgres that GOODSIGHT_ONLINE_STORE names."""
+"""Online features as a server uses them: a store that stays open, read by keys, told of fresh events.
+
+Fresh events are kept in the store's folder `pushed/`, one file a push. Pushed values are online at once; `refresh` brings the
+sources of point-in-time joins up to date, and the online values of products whose windows have emptied since.
+"""
 
 from __future__ import annotations
 
-from typing import Any
-from urllib.parse import SplitResult, unquote, urlsplit
+import io
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
 
-from goodsight.errors import InputError
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from filelock import FileLock
 
-EMBEDDED = {"type": "sqlite", "path": "online.db"}
-EXAMPLES = "redis://host:6379/0 or postgresql://user:password@host/database"
+from feature_repo.activity import product_activity, query_activity, query_words, words_of
+from feature_repo.store import open_store, quiet
+from goodsight.files import write_bytes
 
-
-def online_store_config(url: str) -> dict[str, Any]:
-    """Feast's `online_store` for `url`; empty: SQLite. Raises `InputError` for a URL of another kind, without showing it."""
-    if not url:
-        return EMBEDDED
-    try:
-        parts = urlsplit(url)
-        made = {"redis": _redis, "rediss": _redis, "postgresql": _postgres}.get(parts.scheme)
-        if made and parts.hostname:
-            return made(parts)
-    except ValueError:  # a port that is no number
-        pass
-    raise InputError("GOODSIGHT_ONLINE_STORE is no URL of a Redis or a Postgres.", f"Set it to {EXAMPLES}, or unset it.")
-
-
-def _redis(parts: SplitResult) -> dict[str, Any]:
-    options = {"db": parts.path.strip("/") or "0"}
-    if parts.username:
-        options["username"] = unquote(parts.username)
-    if parts.password:
-        options["password"] = unquote(parts.password)
-    if parts.scheme == "rediss":
-        options["ssl"] = "true"
-    said = ",".join(f"{name}={value}" for name, value in options.items())
-    return {"type": "redis", "connection_string": f"{parts.hostname}:{parts.port or 6379},{said}"}
+ACTIVITIES = {  # what events are about -> push source, source of point-in-time joins, its rows
+    "product": ("product_events", "product_activity", product_activity),
+    "query": ("query_events", "query_activity", query_activity),
+}
 
 
-def _postgres(parts: SplitResult) -> dict[str, Any]:
-    queried = dict(pair.split("=", 1) for pair in parts.query.split("&") if "=" in pair)
-    return {
-        "type": "postgres",
-        "host": parts.hostname,
-        "port": parts.port or 5432,
-        "database": unquote(parts.path.strip("/")),
-        "user": unquote(parts.username or ""),
-        "password": unquote(parts.password or ""),
-        "sslmode": queried.get("sslmode", "prefer"),
-    }
+class OnlineFeatures:
+    """The online values of the store in `folder`. Close it, or use it as a context."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._open = ExitStack()
+        self._feast = self._open.enter_context(open_store(folder))
+        self._services = {service.name: service for service in self._feast.list_feature_services()}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._open.close()
+
+    def read(self, service: str, keys: Mapping[str, Sequence[str]]) -> dict[str, list[Any]]:
+        """Columns of the features of `service` for each of `keys`, say `{"product_id": ["a", "b"]}`; None where there is no value."""
+        return self._feast.get_online_features(self._services[service], {name: list(values) for name, values in keys.items()}).to_dict()
+
+    def products(self, ids: Sequence[str]) -> dict[str, list[Any]]:
+        """What ranking knows of products: price, activity and signals."""
+        return self.read("ranking_products", {"product_id": ids})
+
+    def queries(self, texts: Sequence[str]) -> dict[str, list[Any]]:
+        """What ranking knows of the words of queries, however they are spaced or capitalised."""
+        return self.read("ranking_queries", {"words": [query_words(text) for text in texts]})
+
+    def push(self, events: pa.Table, now: datetime) -> None:
+        """Fresh `events` (EVENT_SCHEMA): kept, and the values of their products and queries as of `now` are online."""
+        with FileLock(self.folder / "pushed.lock"):
+            known = self._known()
+            place = self.folder / "pushed" / f"{len(list(self.folder.glob('pushed/*.parquet'))):06d}.parquet"
+            out = io.BytesIO()
+            pq.write_table(events, out)
+            write_bytes(place, out.getvalue())
+            known = pa.concat_tables([known, events])
+            self._tell(known.filter(pc.is_in(known["product"], events["product"])), "product", now)
+            self._tell(known.filter(pc.is_in(words_of(known["query"]), words_of(events["query"]))), "query", now)
+
+    def refresh(self, now: datetime) -> None:
+        """All values as of `now`, online and for point-in-time joins."""
+        with FileLock(self.folder / "pushed.lock"):
+            known = self._known()
+            for about in ACTIVITIES:
+                rows = self._tell(known, about, now)
+                out = io.BytesIO()
+                pq.write_table(rows, out)
+                write_bytes(self.folder / f"{ACTIVITIES[about][1]}.parquet", out.getvalue())
+
+    def _known(self) -> pa.Table:
+        files = [self.folder / "events.parquet", *sorted(self.folder.glob("pushed/*.parquet"))]
+        return pa.concat_tables([pq.read_table(file) for file in files])
+
+    def _tell(self, events: pa.Table, about: str, now: datetime) -> pa.Table:
+        """Pushes the values as of `now` that follow from `events`; returns all rows that do."""
+        push_source, _, activity = ACTIVITIES[about]
+        rows = activity(events)
+        so_far = rows.filter(pc.less_equal(rows["event_timestamp"], pa.scalar(now, rows.schema.field("event_timestamp").type)))
+        newest = so_far.group_by(rows.column_names[0], use_threads=False).aggregate([(name, "last") for name in rows.column_names[1:]])
+        if newest.num_rows:
+            newest = newest.rename_columns([name.removesuffix("_last") for name in newest.column_names])
+            with quiet():
+                self._feast.push(push_source, newest.to_pandas())
+        return rows

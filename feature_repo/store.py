@@ -23,7 +23,7 @@ import yaml
 
 from catalogue.snapshot import Snapshot
 from feature_repo.activity import INSTANT
-from feature_repo.online import online_store_config
+from feature_repo.online_store import online_store_config
 from feature_repo.sources import distinct, write_rows, write_sources
 from goodsight.errors import InputError
 from goodsight.files import whole_folder, write_bytes
@@ -59,8 +59,9 @@ def build_features(snapshot: Path, store: Path) -> None:
         with open_store(folder) as feast:
             from feature_repo.definitions import DEFINITIONS, ONLINE
 
-            feast.apply(DEFINITIONS)
-            feast.materialize(BEGINNING, newest, feature_views=[view.name for view in ONLINE])
+            with quiet():
+                feast.apply(DEFINITIONS)
+                feast.materialize(BEGINNING, newest, feature_views=[view.name for view in ONLINE])
 
 
 def training_table(store: Path, out: Path) -> None:
@@ -106,33 +107,44 @@ def online_products(store: Path, ids: Sequence[str]) -> pa.Table:
 
 @contextlib.contextmanager
 def open_store(folder: Path) -> Iterator[FeatureStore]:
-    """Feast on `folder`, its prints kept off our standard output, its SQLite connection closed at the end."""
+    """Feast on `folder`; its SQLite connection is closed at the end."""
     silence_telemetry()
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(action="ignore", category=UserWarning):
+    with quiet():
         from feast import FeatureStore, RepoConfig
 
         said = yaml.safe_load((folder / "feature_store.yaml").read_text())
         said["online_store"] = online_store_config(settings().online_store.get_secret_value())
         feast = FeatureStore(config=RepoConfig(**said, repo_path=folder))
-        try:
-            yield feast
-        finally:
-            connection = getattr(feast._get_provider().online_store, "_conn", None)
-            if connection is not None:
-                connection.close()
+    try:
+        yield feast
+    finally:
+        connection = getattr(feast._get_provider().online_store, "_conn", None)
+        if connection is not None:
+            connection.close()
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Feast's prints and warnings kept off our standard output."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(action="ignore"):
+        yield
+
+
+def historical(feast: FeatureStore, service: str, instants: pa.Table) -> pa.Table:
+    """`service`'s features at each row of `instants` (key, event_timestamp), null where there was no value by then.
+
+    The filter by created timestamp is what hides values that were written late about an earlier time (feast#6615).
+    """
+    with quiet():
+        job = feast.get_historical_features(
+            instants.to_pandas(), feast.get_feature_service(service), filter_by_created_timestamp=True
+        )
+        return job.to_arrow()
 
 
 def as_of(feast: FeatureStore, service: str, instants: pa.Table) -> pa.Table:
-    """`service`'s features at each distinct (key, event_timestamp) of `instants`, where there was a value by then.
-
-    One entity at a time: Feast 0.67's file store drops rows when one join spans two entities. The filter by created
-    timestamp is what hides values that were written late about an earlier time (feast#6615).
-    """
-    wanted = distinct(instants).sort_by(instants.column_names[0])
-    job = feast.get_historical_features(
-        wanted.to_pandas(), feast.get_feature_service(service), filter_by_created_timestamp=True
-    )
-    found = pa.Table.from_pandas(job.to_df(), preserve_index=False)
+    """`historical` at each distinct row of `instants`, where there was a value by then."""
+    found = historical(feast, service, distinct(instants).sort_by(instants.column_names[0]))
     found = found.cast(pa.schema([(name, TYPES.get(name, pa.string())) for name in found.column_names]))
     return found.filter(pc.is_valid(found["split"]))
 

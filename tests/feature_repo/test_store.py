@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,31 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from catalogue.importer import import_catalogue
 from feature_repo.sources import SINCE_ALWAYS
 from feature_repo.store import as_of, build_features, online_products, open_store, training_table
 from goodsight.digests import sha256_folder
 from goodsight.errors import InputError, IntegrityError
+from tests.feature_repo.made import product, query, snapshot_of
 
 EARLY, LATE = "2024-01-01T00:00:00Z", "2025-01-01T00:00:00Z"
-
-
-def product(id: str, **fields: Any) -> dict[str, Any]:
-    return {"id": id, "title": f"Title of {id}", "category_path": ["Home", "Sofas"], "split": "train", **fields}
-
-
-def query(id: str, *relevant: str, **fields: Any) -> dict[str, Any]:
-    return {"id": id, "text": f"text of {id}", "relevant": list(relevant), "split": "train", **fields}
-
-
-def snapshot_of(folder: Path, products: list[dict[str, Any]], queries: list[dict[str, Any]]) -> Path:
-    catalogue = folder / "catalogue"
-    catalogue.mkdir(parents=True)
-    for name, rows in (("products", products), ("queries_text", queries)):
-        if rows:
-            (catalogue / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    import_catalogue(catalogue, folder / "snapshot")
-    return folder / "snapshot"
 
 
 def tables(store: Path, out: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
