@@ -1,7 +1,8 @@
 """The report of a validation as plain files: one page for people, and behind it the Data Docs of Great Expectations.
 
 Great Expectations draws its index with scripts from several hosts and its pages hold text from the catalogue; both end
-here. The pages carry a content security policy that allows inline styles alone, so hostile text stays text.
+here. The pages carry a content security policy that allows inline styles alone, so hostile text stays text. Without its
+scripts and fonts its dark mode is half a page and its signs are missing: pages are light, and the signs are drawn here.
 """
 
 from __future__ import annotations
@@ -18,12 +19,15 @@ from catalogue.suites import Findings, Outcome
 from catalogue.verdict import DataVerdict
 from goodsight.files import write_bytes
 
-POLICY = "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
+POLICY = "<meta charset=\"utf-8\"><meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
 STYLE = """<style>
-body { font-family: sans-serif; margin: 1rem auto; max-width: 72rem; padding: 0 1rem 3rem; }
+body { font-family: sans-serif; margin: 1rem auto; max-width: 72rem; padding: 0 1rem 3rem; background: #fff; overflow-wrap: anywhere; }
 table { border-collapse: collapse; }
 td, th { border: 1px solid #bbb; padding: .3rem .6rem; text-align: left; vertical-align: top; }
+th { overflow-wrap: normal; }
 footer, button { display: none; }
+.fa-check-circle::before { content: "\\2713"; color: #2a8a3a; } .fa-times::before { content: "\\2717"; color: #b3261e; }
+@media (max-width: 40rem) { body { padding: 0 .5rem 3rem; } table { font-size: .85rem; } td, th { padding: .2rem .3rem; } }
 </style>"""
 LIVELY = re.compile(
     r"<script.*?</script>|<script[^>]*>|<link[^>]*>|<img[^>]*>|<footer.*?</footer>", re.DOTALL | re.IGNORECASE
@@ -39,8 +43,9 @@ def clean_docs(report: Path) -> None:
     """Takes what is alive out of every page below `report`."""
     shutil.rmtree(report / "static", ignore_errors=True)
     for page in report.rglob("*.html"):
-        text = LIVELY.sub("", page.read_text(encoding="utf-8"))
-        page.write_text(text.replace("<head>", f"<head>{POLICY}{STYLE}", 1), encoding="utf-8")
+        text = LIVELY.sub("", page.read_text(encoding="utf-8")).replace("@media (prefers-color-scheme: dark)", "@media not all")
+        text = text.replace("<html>", '<html lang="en">', 1).replace("<head>", f"<head>{POLICY}{STYLE}", 1)
+        page.write_text(text, encoding="utf-8")
 
 
 def write_page(report: Path, run: str, verdict: DataVerdict, findings: dict[str, Findings], snapshot: Snapshot) -> None:

@@ -32,6 +32,7 @@ def lines(found: Diff, before: str, after: str) -> Iterator[str]:
     yield f"categories: {100 * found.categories.moved:.1f} % of the products moved"
     for name, old, new in found.categories.counts[:20]:
         yield f"  {name or 'none'}: {old:,} -> {new:,}{'' if old and new else ' (gone)' if old else ' (new)'}"
+    yield from _more(len(found.categories.counts), found.categories.counts[:20], "categories")
 
 
 def summary(table: TableDiff) -> str:

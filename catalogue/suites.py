@@ -11,6 +11,7 @@ import json
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cache, cached_property
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,6 +122,15 @@ def _outcome(result: Any, frame: pd.DataFrame) -> Outcome:
     return Outcome(name, config.description, severity, config.meta["label"], held, count, rows, facts["id"].tolist(), reasons, judged)
 
 
+def _escaped(value: Any) -> Any:
+    """A result with every text in it escaped for HTML."""
+    if isinstance(value, dict):
+        return {name: _escaped(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_escaped(each) for each in value]
+    return escape(value) if isinstance(value, str) else value
+
+
 class Judge:
     """One Great Expectations context in memory with its Data Docs in `report`; `run` names the run on its pages."""
 
@@ -165,5 +175,11 @@ class Judge:
         return self.findings[name]
 
     def write_docs(self) -> None:
-        """Writes the Data Docs pages of all suites judged."""
+        """Writes the Data Docs pages of all suites judged, in which values are escaped: Great Expectations puts them in as they are."""
+        store = self.context.validation_results_store
+        for key in store.list_keys():
+            judged: Any = store.get(key)
+            for each in judged.results:
+                each.result = _escaped(each.result)
+            store.update(key, judged)
         self.context.build_data_docs(site_names=["report"])

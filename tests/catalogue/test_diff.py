@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from catalogue.diff import Diff, diff
+from catalogue.diff import CategoryShift, Diff, diff
 from catalogue.importer import import_catalogue
 from catalogue.review import lines, page
 from catalogue.snapshot import Snapshot
@@ -94,6 +95,13 @@ def test_only_the_first_rows_are_shown_and_the_others_counted(make_catalogue: Ma
     assert len(found.products.changed_rows) == 3 and found.products.changed == PRODUCTS
     assert f"  ... and {PRODUCTS - 3} more changed" in list(lines(found, "a", "b"))
     assert "and 9 more changed" in page(found, "a", "b")
+
+
+def test_only_the_first_categories_are_shown_and_the_others_counted(found: Diff) -> None:
+    many = replace(found, categories=CategoryShift([(f"c{number}", 0, 1200) for number in range(60)], 0.5))
+    assert list(lines(many, "a", "b"))[-2:] == ["  c19: 0 -> 1,200 (new)", "  ... and 40 more categories"]
+    html = page(many, "a", "b")
+    assert "<td>c49</td>" in html and "<td>c50</td>" not in html and "and 10 more categories" in html and "1,200" in html
 
 
 @settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
