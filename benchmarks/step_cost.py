@@ -6,7 +6,8 @@ Frozen towers are usually cached; here pixels and words go through them in every
 steps see the same pages: contrast alone in one update, all families in two (the second sees cross-pairs of each source in
 turn, with no more pictures than there are pages); a sixteenth of the rows goes through the fusion encoder, as in the recipe
 of `small`. Beside it, what a page costs to embed from cached features when more or fewer layers of the stack see text alone
-(modality randomization). On the GPU where there is one (GOODSIGHT_DEVICE). Writes `benchmarks/results/step-cost.json`, or `step-cost-cuda.json`.
+(modality randomization). On the GPU where there is one (GOODSIGHT_DEVICE). Writes `benchmarks/results/step-cost.json`, or
+`step-cost-cuda.json`.
 """
 
 from __future__ import annotations

@@ -114,7 +114,7 @@ def open_store(folder: Path) -> Iterator[FeatureStore]:
 
         said = yaml.safe_load((folder / "feature_store.yaml").read_text())
         said["online_store"] = online_store_config(settings().online_store.get_secret_value())
-        feast = FeatureStore(config=RepoConfig(**said, repo_path=folder))
+        feast = FeatureStore(repo_path=str(folder), config=RepoConfig(**said, repo_path=folder))
     try:
         yield feast
     finally:

@@ -35,7 +35,10 @@ REPORT: dict[str, Any] = {
             "finetuned": {"leaf_accuracy": measured(0.95)},
         },
     },
-    "runs": {"itc": [], "eclip": [{"seed": 17, "machine": {"processor": "Abacus"}, "curve": [CURVE], "reranking": [RANKED, RANKED | BACK]}]},
+    "runs": {
+        "itc": [],
+        "eclip": [{"seed": 17, "machine": {"processor": "Abacus"}, "curve": [CURVE], "reranking": [RANKED, RANKED | BACK]}],
+    },
 }
 
 

@@ -48,7 +48,7 @@ def store(kind: str, rows: Rows, ttl: timedelta | None = None) -> Iterator[Any]:
     view = FeatureView(name="view", entities=[key], source=source, schema=[Field(name="value", dtype=Int64)], ttl=ttl)
     try:
         with quiet():
-            opened = FeatureStore(config=config)
+            opened = FeatureStore(repo_path=str(folder), config=config)
             opened.apply([key, view])
         yield opened
     finally:
