@@ -156,10 +156,84 @@ def reading(work: Path) -> dict[str, Any]:
     return {"rows": rows, "rows_a_core_second": round(rows / (time.process_time() - started))}
 
 
+JOINED = [f"feature_{place}" for place in range(10)]
+HISTORY, INSTANTS, DAYS = (20_000, 10), 1_000_000, 180  # products and rows of each; rows that ask; the time they span
+BEGIN = np.datetime64("2026-01-01", "us")
+
+
+def _history(work: Path) -> tuple[Path, pa.Table]:
+    """Ten features of products as they changed, on disk, and products with instants to ask about."""
+    dice = np.random.default_rng(0)
+    products, each = HISTORY
+    times = BEGIN + np.sort(dice.integers(0, DAYS * 86_400, (products, each)), axis=1).ravel().astype("timedelta64[s]")
+    stamps = pa.array(times).cast(pa.timestamp("us", tz="UTC"))
+    told = {"product_id": [f"p{row // each}" for row in range(products * each)], "event_timestamp": stamps, "created_timestamp": stamps}
+    pq.write_table(pa.table({**told, **{name: dice.random(products * each) for name in JOINED}}), work / "history.parquet")
+    asked = BEGIN + dice.integers(0, DAYS * 86_400, INSTANTS).astype("timedelta64[s]")
+    ids = [f"p{row}" for row in dice.integers(0, products, INSTANTS).tolist()]
+    return work / "history.parquet", pa.table({"product_id": ids, "event_timestamp": pa.array(asked).cast(pa.timestamp("us", tz="UTC"))})
+
+
+def join(work: Path) -> dict[str, Any]:
+    """The point-in-time join through Feast, with the filter by created timestamp; its seconds alone."""
+    from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
+    from feast.types import Float64
+
+    silence_telemetry()
+    history, instants = _history(work)
+    frame = instants.to_pandas()
+    offline = {"type": "feature_repo.asof.AsOfOfflineStore"}
+    config = RepoConfig(
+        project="join", provider="local", registry="registry.db", repo_path=work, offline_store=offline, entity_key_serialization_version=3
+    )
+    store = FeatureStore(repo_path=str(work), config=config)
+    source = FileSource(name="history", path=history.name, timestamp_field="event_timestamp", created_timestamp_column="created_timestamp")
+    product = Entity(name="product", join_keys=["product_id"], value_type=ValueType.STRING)
+    schema = [Field(name=name, dtype=Float64) for name in JOINED]
+    store.apply([product, FeatureView(name="history", entities=[product], source=source, schema=schema)])
+    started = time.perf_counter()
+    found = store.get_historical_features(frame, [f"history:{name}" for name in JOINED], filter_by_created_timestamp=True).to_arrow()
+    return {"rows": len(found), "features": len(JOINED), "join_seconds": round(time.perf_counter() - started, 2)}
+
+
+def join_by_duckdb(work: Path) -> dict[str, Any]:
+    """The same by hand: one ASOF join, from a frame to a table."""
+    import duckdb
+
+    history, instants = _history(work)
+    frame = instants.to_pandas()  # noqa: F841  # read by name in the query
+    started = time.perf_counter()
+    found = duckdb.sql(
+        f"SELECT frame.*, {', '.join(JOINED)} FROM frame ASOF LEFT JOIN read_parquet('{history}') AS history "
+        "ON frame.product_id = history.product_id AND frame.event_timestamp >= history.event_timestamp"
+    ).to_arrow_table()
+    return {"rows": len(found), "features": len(JOINED), "join_seconds": round(time.perf_counter() - started, 2)}
+
+
+def online(work: Path) -> dict[str, Any]:
+    """Reads of twenty products, what a page of search shows, from a store of the imported catalogue that stays open (SQLite)."""
+    from feature_repo.online import OnlineFeatures
+    from feature_repo.store import build_features
+
+    build_features(work / "imported", work / "store")
+    ids = pq.read_table(work / "store" / "products.parquet", columns=["product_id"])["product_id"].to_pylist()
+    took, dice = [], np.random.default_rng(0)
+    with OnlineFeatures(work / "store") as features:
+        for _ in range(500):
+            page = dice.choice(ids, 20, replace=False).tolist()
+            started = time.perf_counter()
+            features.products(page)
+            took.append(1000 * (time.perf_counter() - started))
+    return {"reads": len(took), "products": 20, "p50_ms": round(float(np.median(took)), 2), "p99_ms": round(float(np.quantile(took, 0.99)), 2)}
+
+
 MEASURES: dict[str, Callable[..., dict[str, Any]]] = {
     "importing": importing,
     "media": media,
     "reading": reading,
+    "join": join,
+    "join_by_duckdb": join_by_duckdb,
+    "online": online,
     "validation": validation,
     "validation_by_pandas": validation_by_pandas,
     "validation_by_great_expectations": validation_by_great_expectations,
@@ -191,7 +265,7 @@ def main() -> None:
         if any(name.startswith("validation") for name in chosen.only):
             generate(Path(folder) / "rows", chosen.rows)
         for name in MEASURES:
-            if name in chosen.only or (name == "importing" and {"media", "reading"} & set(chosen.only)):
+            if name in chosen.only or (name == "importing" and {"media", "reading", "online"} & set(chosen.only)):
                 command = [sys.executable, __file__, "--catalogue", str(chosen.catalogue), "--only", name, "--in", folder]
                 done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
                 report["measures"][name] = json.loads(done.stdout)

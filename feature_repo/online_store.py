@@ -33,6 +33,8 @@ def _redis(parts: SplitResult) -> dict[str, Any]:
         options["password"] = unquote(parts.password)
     if parts.scheme == "rediss":
         options["ssl"] = "true"
+    if any("," in value for value in options.values()):
+        raise InputError("GOODSIGHT_ONLINE_STORE has a comma in its user or password, which Feast cannot pass on.", "Choose another one.")
     said = ",".join(f"{name}={value}" for name, value in options.items())
     return {"type": "redis", "connection_string": f"{parts.hostname}:{parts.port or 6379},{said}"}
 
