@@ -75,8 +75,8 @@ def test_a_url_becomes_feasts_configuration() -> None:
 
 def test_a_comma_in_a_password_of_redis_is_refused_and_not_shown() -> None:
     with pytest.raises(InputError, match="has a comma") as raised:
-        online_store_config("redis://:one,two@cache/0")
-    assert "one" not in str(raised.value)
+        online_store_config("redis://:hush,hush@cache/0")
+    assert "hush" not in str(raised.value)
 
 
 @pytest.mark.parametrize("url", ["mysql://host/db", "redis:///0", "redis://host:port/0", "nonsense"])
