@@ -129,12 +129,18 @@ def test_large_frames_are_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 10 <= len(video_frames(video_file(greys(SHADES)))) <= 15 and sum(counts) <= 30
 
 
+def test_between_two_keyframes_far_apart_all_that_the_budget_allows_is_decoded() -> None:
+    runs = video._plan(list(range(300)), [0, 250], 256)
+    assert [(run.start, run.length) for run in runs] == [(0, 218), (250, 38)]
+
+
+STAND_INS = {180, *range(190, 2400, 100)}  # a keyframe that stands in for a frame out of reach, when the budget is used up
 gaps = st.lists(st.tuples(st.booleans(), st.integers(1, 900)), max_size=600)
 
 
 @given(gaps, st.integers(2, video.MAX_FRAMES))
 @example([(False, 1)] * 900, 256)
-@example([(place == 250, 1) for place in range(300)], 256)
+@example([(place in STAND_INS, 1) for place in range(1, 2400)], 256)
 def test_a_plan_stays_within_its_budget(marks: list[tuple[bool, int]], budget: int) -> None:
     times = np.cumsum([0, *(gap for _, gap in marks)]).tolist()
     keys = [True, *(key for key, _ in marks)]
@@ -193,6 +199,7 @@ FAULTS: dict[str, tuple[Callable[[], bytes], str]] = {
     "another codec": (lambda: video_file(greys([9, 90]), "ffv1", "matroska"), "codec is ffv1; known are H.264"),
     "streams of an MP4": (lambda: with_streams(17, "mp4"), "17 streams; at most 16"),
     "streams of an MKV": (lambda: with_streams(17, "matroska"), "17 streams; at most 16"),
+    "far too many streams": (lambda: with_streams(65, "mp4"), "more than 64 streams"),
     "samples that are not there": (lambda: patched(film(), b"stsz", 8, 1, 10**8), "promises 100,000,000 samples"),
     "the same in a fragment": (lambda: patched(film(muxer=FRAGMENTS), b"trun", 8, 10**8), "promises 100,000,0.. samples"),
     "fewer samples than said": (lambda: patched(film(), b"stco", 12, 10**8), "ends early: 0 of 20 frames"),
