@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from catalogue.video import KINDS, MAX_FRAMES, demuxer_of, file_frames
 from goodsight.errors import InputError
 from goodsight.settings import settings
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "AVIF")
-MAX_FRAMES = 256
 MAX_AUDIO_SAMPLES = 30_000_000  # over all channels: 5 minutes of stereo at 48 kHz
 
 warnings.filterwarnings(
@@ -27,13 +27,13 @@ warnings.filterwarnings(
 )  # our limit is lower; Pillow's error stays on
 
 
-def _open(data: bytes) -> Image.Image:
-    """The image with its header read and its size within the limit, not yet decoded."""
+def _open(data: bytes, kind: str = "image") -> Image.Image:
+    """The image with its header read and its size within the limit, not yet decoded; `kind` is what a message calls it."""
     limit = settings().max_image_pixels
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError as error:
-        raise InputError(f"the {len(data):,} bytes are no image ({', '.join(FORMATS)})") from error
+        raise InputError(f"the {len(data):,} bytes are no {kind} ({', '.join(FORMATS)})") from error
     except Image.DecompressionBombError as error:
         raise InputError(f"the image is too large: {error}") from error
     except Exception as error:  # a header can be broken in many ways; each is the file's fault, told as such
@@ -72,8 +72,13 @@ def decode_image(data: bytes) -> Image.Image:
 
 
 def video_frames(data: bytes) -> list[Image.Image]:
-    """Frames of a video: one image with n square frames side by side. Raises `InputError` like `decode_image`."""
-    strip = _open(data)
+    """Frames of a video, RGB squares: a video file's (`file_frames`), or those of one image with n square frames side by side.
+
+    Raises `InputError` like `decode_image`.
+    """
+    if demuxer := demuxer_of(data):
+        return file_frames(data, demuxer)
+    strip = _open(data, f"video ({KINDS}) and no image")
     width, height = strip.size
     count, rest = divmod(width, height)
     if rest or not 1 <= count <= MAX_FRAMES:

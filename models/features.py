@@ -1,7 +1,8 @@
 """The frozen-feature cache: tower tokens of a snapshot, computed once, and `ProductData` assembled from them.
 
-One file a shard of the snapshot; its name is a digest of the shard, the towers (weights and code) and the preprocessing. So an
-interrupted computation goes on after the last whole file, and an unchanged shard is never computed again.
+One file a shard of the snapshot; its name is a digest of the shard, the towers (weights and code) and the preprocessing, for
+videos also of the code that chooses and decodes their frames. So an interrupted computation goes on after the last whole file, and
+an unchanged shard is never computed again.
 Legend: G image tokens, C channels, T text tokens, W width of the text tower.
 """
 
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from catalogue.media import decode_audio, decode_image, video_frames
 from catalogue.snapshot import Snapshot
-from goodsight.digests import code_digest, sha256_json
+from goodsight.digests import code_digest, code_files, sha256_file, sha256_json
 from goodsight.files import write_bytes
 from goodsight.progress import track
 from models.architectures.base import Architecture
@@ -58,13 +59,14 @@ class FeatureCache:
         image = {**made, "tower": self.towers.image_digest, "grid": self.towers.image_grid, "bf16": native_bf16(self.device)}
         text = {**made, "tower": self.towers.text_digest if self.reads_text_tokens else ""}
         self.image_key, self.text_key = sha256_json(image), sha256_json(text)
+        self.video_key = sha256_json([self.image_key, _decoder_digest()])
 
     def _path(self, kind: str, key: str, content: str) -> Path:
         return self.folder / f"{kind}-{sha256_json([key, kind, content])}.safetensors"
 
     def images(self, kind: str, content: str, images: Iterator[Image.Image], count: int) -> Tensor:
-        """`(count, G, C)` float16 of `images`, from the cache when the content digest is known."""
-        path = self._path(kind, self.image_key, f"{content} {count}")
+        """`(count, G, C)` float16 of `images`, from the cache when the content digest is known; views hold frames of videos."""
+        path = self._path(kind, self.video_key if kind == "views" else self.image_key, f"{content} {count}")
         if not path.is_file():
             tokens = self._image_tokens(track(images, "image features", "images", total=count))
             write_bytes(path, save({"tokens": tokens}))
@@ -109,7 +111,7 @@ class FeatureCache:
 
     def videos(self, content: str, videos: Iterator[bytes], count: int) -> Tensor:
         """`(count, F, C)` float16: the mean image token of each frame, NaN where a video has fewer frames."""
-        path = self._path("videos", self.image_key, f"{content} {count}")
+        path = self._path("videos", self.video_key, f"{content} {count}")
         if not path.is_file():
             tokens = torch.full((count, self.preprocess.specs.video.frames, self.towers.image_channels), torch.nan).half()
             for place, data in enumerate(track(videos, "video features", "videos", total=count)):
@@ -130,6 +132,11 @@ class FeatureCache:
                 tokens[place, : len(found)] = found.half()
             write_bytes(path, save({"tokens": tokens}))
         return load_file(path)["tokens"]
+
+
+def _decoder_digest() -> str:
+    """Of the code that chooses and decodes the frames of videos: frames chosen in another way are other features."""
+    return sha256_json({module: sha256_file(path) for module, path in code_files("catalogue.media").items()})
 
 
 def load_product_data(snapshot: Path, table: Path, cache: FeatureCache, scenes: bool = False) -> ProductData:

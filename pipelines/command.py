@@ -105,7 +105,7 @@ def serve(home: Home = None) -> None:
 
 
 Attributes = Annotated[str, typer.Option(help="Attributes as a JSON object, for a model that reads tables.")]
-Video = Annotated[Path | None, typer.Option(help="A video (square frames side by side in one image file), for a model that reads videos.")]
+Video = Annotated[Path | None, typer.Option(help="A video file (MP4, MOV, WebM, MKV), or square frames side by side in one image file.")]
 Audio = Annotated[Path | None, typer.Option(help="A sound file, for a model that reads sounds.")]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.catalogue.made import PRODUCTS, Make, Record, flac, jpeg, noise_jpeg, product, query, write_catalogue
+from tests.catalogue.made import PRODUCTS, Make, Record, flac, greys, jpeg, noise_jpeg, product, query, video_file, write_catalogue
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +22,8 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "images" / f"p{index}.jpg").write_bytes(noise_jpeg(index))
         (folder / "video" / f"p{index}.jpg").write_bytes(jpeg(96, 32, (index, 0, 0)))
         (folder / "audio" / f"p{index}.flac").write_bytes(flac())
+    (folder / "video" / "film.mp4").write_bytes(video_file(greys([40, 120, 200])))
+    (folder / "video" / "cut.mp4").write_bytes(video_file(greys([40, 120, 200]), muxer="moov_size=4000")[:-20])
     return folder
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,31 @@ def flac(seconds: float = 0.2, rate: int = 16_000) -> bytes:
     buffer = io.BytesIO()
     soundfile.write(buffer, np.sin(np.arange(int(seconds * rate)) / 20).astype("float32"), rate, format="FLAC")
     return buffer.getvalue()
+
+
+def video_file(
+    pictures: Iterable[np.ndarray], codec: str = "libx264", kind: str = "mp4", rate: int = 10, muxer: str = "", **options: str
+) -> bytes:
+    """A video file of these pictures (H, W, 3); `muxer` is an option "name=value" of the container, `options` are the encoder's."""
+    import av
+
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format=kind, options=dict([muxer.split("=")]) if muxer else {}) as container:
+        stream = None
+        for picture in pictures:
+            if stream is None:
+                stream = container.add_stream(codec, rate=rate, options=options)
+                stream.height, stream.width = picture.shape[:2]
+                stream.pix_fmt = "yuv420p"
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture)))
+        if stream is not None:
+            container.mux(stream.encode())
+    return buffer.getvalue()
+
+
+def greys(shades: Iterable[float], width: int = 64, height: int = 48) -> Iterable[np.ndarray]:
+    """Pictures of one shade each, 0 to 255."""
+    return (np.full((height, width, 3), shade, dtype=np.uint8) for shade in shades)
 
 
 def product(index: int) -> Record:

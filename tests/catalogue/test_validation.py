@@ -120,6 +120,7 @@ RULES: list[tuple[Record, str]] = [
     ({"images": ["images/p0.jpg", "images/none.jpg"]}, "the file 'images/none.jpg' is missing"),
     ({"images": ["../x.jpg"]}, "no path inside the catalogue folder"),
     ({"video": "images/wide.jpg"}, "the video is 100 x 32 px"),
+    ({"video": "video/cut.mp4"}, "the video ends early"),
     ({"audio": "images/p0.jpg"}, "the sound cannot be decoded"),
     ({"id": "x" * 201}, "more than 200 characters"),
     ({"title": "x" * 1001}, "the title has 1001 characters"),
@@ -127,7 +128,8 @@ RULES: list[tuple[Record, str]] = [
 
 
 def test_each_rule_names_its_row(make_catalogue: Make, tmp_path: Path) -> None:
-    good: list[Record | str] = [product(index) | {"id": f"good{index}"} for index in range(PRODUCTS)]
+    good: list[Record | str] = [product(index) | {"id": f"good{index}"} for index in range(PRODUCTS - 1)]
+    good.append(product(PRODUCTS - 1) | {"id": f"good{PRODUCTS - 1}", "video": "video/film.mp4"})
     folder = make_catalogue(good + [product(index) | change for index, (change, _) in enumerate(RULES)])
     (folder / "images/wide.jpg").write_bytes(jpeg(100, 32))
     outcome = Outcome(folder, tmp_path)

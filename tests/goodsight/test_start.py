@@ -11,6 +11,7 @@ from goodsight import __version__
 from goodsight.digests import HOUSE
 
 HEAVY = (
+    "av",
     "torch",
     "kfp",
     "pandas",
@@ -36,6 +37,11 @@ def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_import_is_light(module: str) -> None:
     done = python(f"import sys, {module}; print(sorted(set({HEAVY!r}) & set(sys.modules)))")
     assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_the_video_codecs_are_loaded_with_the_first_video() -> None:
+    done = python("import sys, catalogue.media, serving.request; print('av' in sys.modules)")
+    assert (done.stdout, done.stderr) == ("False\n", "")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["catalogue", "--help"], ["--version"]])

@@ -21,10 +21,12 @@ from torch import Tensor
 from catalogue.importer import import_catalogue
 from catalogue.media import decode_audio, decode_image
 from catalogue.snapshot import Snapshot
+from goodsight.digests import code_files
 from models.architectures.commercemm import CommerceMM
 from models.dataset import ProductData
 from models.features import VIDEO_VIEWS, FeatureCache, load_product_data
 from models.towers import Towers
+from tests.catalogue.made import greys, video_file
 from tests.models.made import close, preprocess, tiny_model
 
 COLOURS = ("red", "green", "blue", "gold", "black", "white")
@@ -39,13 +41,13 @@ def picture(colour: str, width: int = 48, height: int = 48) -> bytes:
     return out.getvalue()
 
 
-def film(frames: int) -> bytes:
+def strip(frames: int) -> bytes:
     """A strip of square frames, each of another grey."""
-    strip = Image.new("RGB", (32 * frames, 32))
+    image = Image.new("RGB", (32 * frames, 32))
     for frame in range(frames):
-        strip.paste((20 * frame,) * 3, (32 * frame, 0, 32 * frame + 32, 32))
+        image.paste((20 * frame,) * 3, (32 * frame, 0, 32 * frame + 32, 32))
     out = io.BytesIO()
-    strip.save(out, "PNG")
+    image.save(out, "PNG")
     return out.getvalue()
 
 
@@ -85,11 +87,11 @@ def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def make_snapshot(folder: Path, queries: list[dict[str, Any]], without: tuple[str, ...] = ()) -> Path:
+def make_snapshot(folder: Path, queries: list[dict[str, Any]], without: tuple[str, ...] = (), film: bytes | None = None) -> Path:
     (folder / "shop").mkdir(parents=True)
     for colour in COLOURS:
         (folder / "shop" / f"{colour}.png").write_bytes(picture(colour))
-    (folder / "shop" / "film.png").write_bytes(film(8))
+    (folder / "shop" / "film.png").write_bytes(film or strip(8))
     soundfile.write(folder / "shop" / "tone.wav", tone(440, 0.5), 8000)
     write_lines(folder / "shop" / "products.jsonl", [product(row) for row in range(6) if f"p{row}" not in without])
     write_lines(folder / "shop" / "queries_text.jsonl", [row for row in queries if "text" in row])
@@ -244,6 +246,45 @@ def test_another_image_tower_shares_the_texts_alone(snapshot: Path, table: Path,
     next(other.image.parameters()).mul_(2)
     load_product_data(snapshot, table, FeatureCache(tmp_path, changed, preprocess()))
     assert other.seen == 5 + 7  # the images alone: the text tower is the same
+
+
+def test_other_code_for_videos_computes_what_has_their_frames_again_alone(
+    snapshot: Path, table: Path, tmp_path: Path, model: CommerceMM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted, towers = counting(model)
+    load_product_data(snapshot, table, FeatureCache(tmp_path, counted, preprocess()))
+    towers.seen = 0
+    edited = tmp_path / "video.py"
+    edited.write_bytes(code_files("catalogue.media")["catalogue.video"].read_bytes() + b"# another line")
+    monkeypatch.setattr("models.features.code_files", lambda module: code_files(module) | {"catalogue.video": edited})
+    load_product_data(snapshot, table, FeatureCache(tmp_path, counted, preprocess()))
+    assert towers.seen == 6  # two further images, four frames
+    monkeypatch.undo()
+    towers.seen = 0
+    load_product_data(snapshot, table, FeatureCache(tmp_path, counted, preprocess()))
+    assert towers.seen == 0
+
+
+def test_other_code_for_videos_computes_their_tokens_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scale, film = tiny_model(architecture="scale"), strip(8)
+    FeatureCache(tmp_path, scale, preprocess()).videos("content", iter([film]), 1)
+    monkeypatch.setattr("models.features._decoder_digest", lambda: "other")
+    asked = iter([film])
+    FeatureCache(tmp_path, scale, preprocess()).videos("content", asked, 1)
+    assert next(asked, None) is None
+
+
+def test_a_video_file_gives_tokens_and_views_like_a_strip(tmp_path: Path) -> None:
+    scale = tiny_model(architecture="scale")
+    snapshot = make_snapshot(tmp_path / "made", [], film=video_file(greys(range(0, 160, 20), 32, 32), crf="5"))
+    found = load_product_data(snapshot, make_table(snapshot, tmp_path / "table"), FeatureCache(tmp_path / "cache", scale, preprocess()))
+    still = load_product_data(
+        make_snapshot(tmp_path / "strip", []), tmp_path / "table", FeatureCache(tmp_path / "cache", scale, preprocess())
+    )
+    assert found.videos is not None and still.videos is not None and found.view_ids == still.view_ids
+    assert torch.equal(found.videos.mask, still.videos.mask)
+    assert close(found.videos.tokens[1].float(), still.videos.tokens[1].float(), within=0.1)
+    assert close(found.views.tokens[2:].float(), still.views.tokens[2:].float(), within=0.1)
 
 
 def test_a_product_outside_the_training_table_is_left_out_with_its_views(

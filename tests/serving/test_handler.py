@@ -48,8 +48,9 @@ def test_a_bad_request_does_not_fail_its_batch(handler: GoodsightHandler, pictur
         as_json(task="search", text="\ud800"),
         ("image/png", b"not an image"),
         as_json(task="categorize", image=base64.b64encode(picture(40)).decode(), k=1),
+        as_json(task="search", text="red", video=base64.b64encode(b"\x1a\x45\xdf\xa3" + bytes(40)).decode()),
     )
-    assert [status for status, _ in answers] == [200, 400, 400, 400, 400, 400, 400, 200]
+    assert [status for status, _ in answers] == [200, 400, 400, 400, 400, 400, 400, 200, 400]
     assert answers[0][1]["results"][0]["title"] == "red sofa"
     assert [body["error"].startswith(("Bad request", "the 12 bytes")) for _, body in answers[1:7]] == [True] * 6
     assert answers[7][1]["task"] == "categorize" and len(answers[7][1]["results"]) == 1

@@ -15,6 +15,7 @@ from PIL import Image
 
 from goodsight.errors import InputError
 from serving.request import max_media_bytes, parse
+from tests.catalogue.made import greys, video_file
 
 
 def picture() -> bytes:
@@ -51,6 +52,14 @@ def test_table_video_and_sound() -> None:
     assert request.table == {name: value for name, value in table.items() if name != "old"}
     assert request.video is not None and [frame.size for frame in request.video] == [(40, 40)] * 3
     assert request.audio is not None and (len(request.audio[0]), request.audio[1]) == (800, 8000)
+
+
+def test_a_video_file_is_read_as_its_frames() -> None:
+    film = video_file(greys([40, 120, 200]))
+    request = parse({"task": "search", "video": base64.b64encode(film).decode()})
+    assert request.video is not None and [frame.size for frame in request.video] == [(64, 64)] * 3
+    with pytest.raises(InputError, match="the video ends early"):
+        parse({"task": "search", "video": base64.b64encode(film[:-20]).decode()})
 
 
 @pytest.mark.parametrize(
