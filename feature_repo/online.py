@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from filelock import FileLock
 
 from feature_repo.activity import product_activity, query_activity, query_words, words_of
+from feature_repo.signals import signals
 from feature_repo.store import open_store, quiet
 from goodsight.files import write_bytes
 
@@ -51,8 +52,13 @@ class OnlineFeatures:
         return self._feast.get_online_features(self._services[service], {name: list(values) for name, values in keys.items()}).to_dict()
 
     def products(self, ids: Sequence[str]) -> dict[str, list[Any]]:
-        """What ranking knows of products: price, activity and signals."""
-        return self.read("ranking_products", {"product_id": ids})
+        """What ranking knows of products: price, activity and signals, the service `ranking_products` in half the time.
+
+        Feast packs the inputs of a transformation into messages and unpacks them before it calls it; here the same function
+        takes them as they are.
+        """
+        found = self.read("ranking_inputs", {"product_id": ids})
+        return {**found, **signals(found)}
 
     def queries(self, texts: Sequence[str]) -> dict[str, list[Any]]:
         """What ranking knows of the words of queries, however they are spaced or capitalised."""

@@ -52,6 +52,11 @@ def test_products_have_their_activity_and_what_follows_from_it(online: OnlineFea
     assert (c["views_30d"], c["popularity"], c["price_now"], c["discount"]) == (None, 0.0, None, None)
 
 
+def test_feast_itself_reads_the_same_signals(online: OnlineFeatures) -> None:
+    ids = ["c", "a", "nobody", "b"]
+    assert online.products(ids) == online.read("ranking_products", {"product_id": ids})
+
+
 def test_queries_are_found_however_they_are_written(online: OnlineFeatures) -> None:
     found = online.queries([" RED sofa", "blue sofa"])
     assert found["asked_30d"] == [2, None] and found["bought_30d"] == [1, None]
