@@ -116,6 +116,14 @@ def test_a_row_of_parquet_that_cannot_be_read_costs_one_row(tmp_path: Path) -> N
     assert third.reason.startswith("its updated cannot be read") and (third.number, '"Lamp"' in third.text) == (3, True)
 
 
+def test_a_parquet_file_with_a_broken_name_of_a_column_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"id": ["a"], "colour": ["red"]}), path)
+    path.write_bytes(path.read_bytes().replace(b"colour", b"colo\xfcr"))
+    with pytest.raises(InputError, match="cannot be read as Parquet"):
+        read(path)
+
+
 def test_values_of_arrow_become_those_of_json(tmp_path: Path) -> None:
     row = {
         "price": Decimal("9.90"),
