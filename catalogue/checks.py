@@ -331,6 +331,8 @@ def event_checks(snapshot: Snapshot, kept: set[str]) -> pd.DataFrame:
     times, created = table["time"], table["created"]
     early = np.asarray(pc.fill_null(pc.less(created, times), False))
     told = [f"it is said to be written down at {there}, before it happened at {then}" for there, then in _pairs(created, times, early)]
+    values, valued = _numbers(table["value"])
+    endless = valued & ~np.isfinite(values)
     same = _codes(pc.binary_join_element_wise(*(table[name].cast(pa.string()) for name in TOLD), "\0", null_handling="replace"))
     unknown = [product for product in table["product"].unique().to_pylist() if product and product not in kept]
     strange = np.asarray(pc.is_in(table["product"], pa.array(unknown, pa.string())))
@@ -341,6 +343,7 @@ def event_checks(snapshot: Snapshot, kept: set[str]) -> pd.DataFrame:
             "line": np.asarray(table["line"]).astype(np.int64),
             "kind": _objects(table["kind"]),
             "time": _objects(times.cast(pa.string())),
+            "value_error": _words(endless, [f"the value is {value}, not a finite number" for value in values[endless]]),
             "early": _words(early, told),
             "unknown_product": _words(strange, _objects(table["product"])[strange]),
             "again": _words(~_firsts(same), _objects(table["kind"])[~_firsts(same)]),

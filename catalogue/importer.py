@@ -50,7 +50,8 @@ def import_catalogue(
         _import_tables(tables, source, before, aside)
         manifest = write_manifest(aside, source.categories, path.resolve().name, before.parent)
         if not any(manifest["counts"].values()):
-            raise InputError(f"{path} has no records: {', '.join(table.name for table in tables)} is empty.")
+            files = ", ".join(table.name for table in tables)
+            raise InputError(f"{path} has no records: {files} is empty.", "Give a catalogue with at least one record.")
         return manifest
 
 

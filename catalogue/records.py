@@ -91,6 +91,7 @@ KINDS = ("text", "image", "voice")
 SPLITS = ("train", "val", "test")
 MAX_LINE_BYTES = 8 * 2**20
 MAX_IMAGES = 32
+MAX_NESTING = 100  # lists and objects inside each other
 SHOWN = 60  # characters of a bad value in a message
 
 Read = Callable[[str | bytes], bytes]  # a media file by its path; bytes stand for themselves
@@ -103,23 +104,38 @@ def shown(value: Any) -> str:
     return text if len(text) <= SHOWN else text[:SHOWN] + "..."
 
 
-def parse_line(raw: bytes) -> Row:
-    """The JSON object in one line. Raises `InputError` with the reason when there is none."""
-    if len(raw) > MAX_LINE_BYTES:
-        raise InputError(f"the line is longer than {MAX_LINE_BYTES} bytes")
+def parse_json(raw: bytes, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+    """The JSON value in `raw`, its objects made by `pairs` if that is given. Raises `InputError` with the reason when there is none."""
     try:
-        value = json.loads(raw.decode("utf-8-sig").strip())
+        return json.loads(raw.decode("utf-8-sig").strip(), object_pairs_hook=pairs)
     except UnicodeDecodeError as error:
-        raise InputError(f"the line is not UTF-8 text (byte {error.start})") from error
+        raise InputError(f"not UTF-8 text (byte {error.start})") from error
     except RecursionError as error:
         raise InputError("the JSON is nested too deeply") from error
     except json.JSONDecodeError as error:
         raise InputError(f"broken JSON: {error.msg} at character {error.colno}") from error
     except ValueError as error:
         raise InputError(f"broken JSON: {error}") from error
+
+
+def as_record(value: Any) -> Row:
+    """A JSON value as a record. Raises `InputError` when it is no object, or one nested so deeply that nothing could write it again."""
+    depth, inside = 0, [value]
+    while inside := [item for item in inside if isinstance(item, list | dict)]:
+        depth += 1
+        inside = [each for item in inside for each in (item.values() if isinstance(item, dict) else item)]
+        if depth > MAX_NESTING:
+            raise InputError(f"the JSON is nested too deeply: more than {MAX_NESTING} levels")
     if not isinstance(value, dict):
         raise InputError(f"not a JSON object but {shown(value)}")
     return value
+
+
+def parse_line(raw: bytes) -> Row:
+    """The JSON object in one line. Raises `InputError` with the reason when there is none."""
+    if len(raw) > MAX_LINE_BYTES:
+        raise InputError(f"the line is longer than {MAX_LINE_BYTES} bytes")
+    return as_record(parse_json(raw))
 
 
 def _clean(text: str) -> str:
@@ -144,6 +160,10 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _is_finite(value: Any) -> bool:
+    return _is_number(value) and (isinstance(value, int) or math.isfinite(value))
+
+
 class Fields:
     """The fields of one record, each taken as the type it should have; what cannot be kept is noted in `problems`."""
 
@@ -159,7 +179,7 @@ class Fields:
         value = self.record.get(name)
         if value is None:
             return ""
-        if _is_number(value):
+        if _is_finite(value):
             return str(value)
         if not isinstance(value, str):
             self._note(name, f"{shown(value)} is no text")
@@ -170,12 +190,12 @@ class Fields:
 
     def texts(self, name: str) -> list[str]:
         """List of texts; a single text is a list of one."""
-        return [_clean(str(item)) for item in self._items(name, str | int | float)]
+        return [_clean(str(item)) for item in self._items(name, lambda item: isinstance(item, str) or _is_finite(item))]
 
-    def _items(self, name: str, kinds: Any) -> list[Any]:
+    def _items(self, name: str, fits: Callable[[Any], bool]) -> list[Any]:
         value = self.record.get(name)
         items = [] if value is None else value if isinstance(value, list) else [value]
-        kept = [item for item in items if isinstance(item, kinds) and not isinstance(item, bool)]
+        kept = [item for item in items if fits(item)]
         if len(kept) < len(items):
             self._note(name, f"{shown(value)} is no list of {'files' if name in MEDIA else 'texts'}")
         return kept
@@ -215,7 +235,7 @@ class Fields:
 
     def media(self, name: str, read: Read) -> list[bytes]:
         """Bytes of the media files that the field names or holds; those that cannot be read are noted."""
-        given = self._items(name, str | bytes)
+        given = self._items(name, lambda item: isinstance(item, str | bytes))
         if len(given) > MAX_IMAGES:
             self._note(name, f"{len(given)} files, only the first {MAX_IMAGES} are taken")
         found = []

@@ -7,8 +7,6 @@ split. Most values come in several languages; English is taken where there is on
 
 from __future__ import annotations
 
-import csv
-import gzip
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -16,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from catalogue.layouts.source import Source, media_reader
-from catalogue.layouts.tables import Table, json_lines
+from catalogue.layouts.tables import Table, csv_lines, json_lines
 from catalogue.records import Row
 from goodsight.errors import InputError
 
@@ -40,12 +38,15 @@ def source(path: Path) -> Source:
 
 
 def _image_paths(folder: Path) -> dict[str, str]:
-    """Image id -> path inside the folder. Raises `InputError` without the list or the images."""
+    """Image id -> path inside the folder. Raises `InputError` without the list or the images; an entry that cannot be read is none."""
     size = next((size for size in SIZES if (folder / "images" / size).is_dir()), None)
     if size is None or not (folder / IMAGES).is_file():
         raise InputError(f"{folder} has listings but no {IMAGES} or no images/{SIZES[0]}.", "Unpack abo-images-small.tar there too.")
-    with gzip.open(folder / IMAGES, "rt", encoding="utf-8", newline="") as file:
-        return {row["image_id"]: f"images/{size}/{row['path']}" for row in csv.DictReader(file)}
+    rows = (line.record for line in csv_lines(folder / IMAGES) if line.record is not None)
+    found = {str(row["image_id"]): f"images/{size}/{row['path']}" for row in rows if row.get("image_id") and row.get("path")}
+    if not found:
+        raise InputError(f"{folder / IMAGES} lists no images by columns image_id and path.", "Unpack abo-images-small.tar again.")
+    return found
 
 
 def _products(listing: Table, paths: dict[str, str]) -> Iterator[Any]:
@@ -54,12 +55,13 @@ def _products(listing: Table, paths: dict[str, str]) -> Iterator[Any]:
 
 
 def _product(record: Row, paths: dict[str, str]) -> Row:
-    ids = [record.get("main_image_id"), *(record.get("other_image_id") or [])]
+    others = record.get("other_image_id") or []
+    ids = [record.get("main_image_id"), *(others if isinstance(others, list) else [others])]
     one = partial(_english, record)
     described = one("product_description") or ". ".join(_values(record.get("bullet_point"), "en"))
     item, shop = record.get("item_id"), record.get("domain_name")
     return {
-        "id": f"{item}@{shop}" if item and shop else item,
+        "id": f"{item}@{shop}" if isinstance(item, str) and item and isinstance(shop, str) and shop else item,
         "group": item,
         "source": shop,
         "title": one("item_name"),
@@ -67,7 +69,7 @@ def _product(record: Row, paths: dict[str, str]) -> Row:
         "description": described,
         "category_path": _values(record.get("product_type"))[:1],
         "attributes": {name: value for name in TABLE if (value := one(name))},
-        "images": [paths.get(image, image) for image in ids if image],
+        "images": [paths.get(image, image) if isinstance(image, str) else image for image in ids if image],
     }
 
 

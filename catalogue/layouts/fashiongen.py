@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from PIL import Image
 
 from catalogue.layouts.source import Source, media_reader
-from catalogue.layouts.tables import Line, Table
+from catalogue.layouts.tables import AGAIN, Line, Table, regular, unreadable
 from catalogue.records import MAX_IMAGES
 from goodsight.errors import InputError
 
@@ -45,27 +46,47 @@ def _table(file: Path) -> Table:
     import h5py
 
     try:
-        rows = h5py.File(file, "r")
-    except OSError as error:
-        raise InputError(f"{file} cannot be read as HDF5: {error}", "Copy or download the file again.") from error
-    if absent := [name for name in NEEDED if name not in rows]:
-        raise InputError(f"{file} has no column {', '.join(absent)}.", f"The layout is: {WHAT}.")
-    photos: dict[str, list[int]] = {}
-    for row, (identity,) in enumerate(rows["input_productID"][:].reshape(-1, 1).tolist()):
-        photos.setdefault(_text(identity), []).append(row)
+        with h5py.File(regular(file), "r") as rows:
+            photos = _photos(file, rows)
+    except InputError:
+        raise
+    except Exception as error:  # a file can be broken in many ways; each is its fault, told as such
+        raise InputError(f"{file} cannot be read as HDF5: {error}", AGAIN) from error
     split = next((split for name, split in SPLITS.items() if name in file.stem), None)
-    return Table("product", file.name, _lines(rows, photos, split), len(photos))
+    return Table("product", file.name, _lines(file, photos, split), len(photos))
 
 
-def _lines(rows: h5py.File, photos: dict[str, list[int]], split: str | None) -> Iterator[Line]:
-    with rows:
-        for identity, numbers in photos.items():
-            yield Line(numbers[0] + 1, _product(rows, identity, numbers) | ({"split": split} if split else {}))
+def _photos(file: Path, rows: h5py.File) -> list[tuple[str, list[int]]]:
+    """Products and the numbers of their rows; a row without a product stands alone. Raises `InputError` for columns that do not fit."""
+    import h5py
+
+    columns = {name: rows[name] for name in rows if name.startswith("input_") and isinstance(rows[name], h5py.Dataset)}
+    if absent := [name for name in NEEDED if name not in columns]:
+        raise InputError(f"{file} has no column {', '.join(absent)}.", f"The layout is: {WHAT}.")
+    lengths = {name: column.shape[:1] for name, column in columns.items()}
+    if other := sorted(name for name, length in lengths.items() if length != lengths[NEEDED[0]]):
+        raise InputError(f"{file} has columns of other lengths than {NEEDED[0]}: {', '.join(other)}.", AGAIN)
+    found: dict[str | int, list[int]] = {}
+    for number, value in enumerate(columns[NEEDED[0]][:]):
+        found.setdefault(_text(value) or number, []).append(number)
+    return [(identity if isinstance(identity, str) else "", numbers) for identity, numbers in found.items()]
+
+
+def _lines(file: Path, photos: list[tuple[str, list[int]]], split: str | None) -> Iterator[Line]:
+    import h5py
+
+    with h5py.File(file, "r") as rows:
+        for identity, numbers in photos:
+            try:
+                line = Line(numbers[0] + 1, _product(rows, identity, numbers) | ({"split": split} if split else {}))
+            except Exception as error:  # as above
+                line = unreadable(numbers[0] + 1, f"{NEEDED[0]} {identity}", f"the product cannot be read: {error}")
+            yield line
 
 
 def _product(rows: h5py.File, identity: str, numbers: list[int]) -> dict[str, Any]:
     def cell(name: str) -> str:
-        return _text(rows[name][numbers[0]].reshape(-1)[0]) if name in rows else ""
+        return _text(rows[name][numbers[0]]) if name in rows else ""
 
     levels = (cell("input_category"), cell("input_subcategory"))
     return {
@@ -78,8 +99,12 @@ def _product(rows: h5py.File, identity: str, numbers: list[int]) -> dict[str, An
     }
 
 
-def _text(value: Any) -> str:
-    return value.decode("latin-1").strip() if isinstance(value, bytes) else str(value)
+def _text(cell: Any) -> str:
+    """The value of a cell, or of its first place where it has several; empty for none and for NaN."""
+    value = next(iter(np.asarray(cell).reshape(-1).tolist()), None)
+    if isinstance(value, bytes):
+        return value.decode("latin-1").strip()
+    return "" if value is None or value != value else str(value)
 
 
 def _png(pixels: Any) -> bytes:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from catalogue.layouts.source import Source, media_reader
-from catalogue.layouts.tables import SUFFIXES, table
+from catalogue.layouts.tables import SUFFIXES, regular, table
 from goodsight.errors import InputError
 
 CATEGORIES = "categories.txt"
@@ -28,16 +29,17 @@ def source(path: Path) -> Source:
 
 
 def _files(folder: Path, stem: str) -> list[Path]:
-    return sorted(file for suffix in SUFFIXES for file in folder.glob(stem + suffix))
+    """The tables of a name, links that lead nowhere too."""
+    return sorted(file for file in folder.iterdir() if any(fnmatchcase(file.name, stem + suffix) for suffix in SUFFIXES))
 
 
 def _categories(folder: Path) -> list[str] | None:
     """Category paths that `categories.txt` allows, one a line, or None without the file."""
     path = folder / CATEGORIES
-    if not path.is_file():
+    if not (path.exists() or path.is_symlink()):
         return None
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = regular(path).read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text", "Save it as UTF-8, one category path a line.") from error
     return sorted({" > ".join(part.strip() for part in line.split(" > ")) for line in lines if line.strip()})

@@ -53,5 +53,7 @@ def _file(root: Path, name: str, limit: int) -> bytes:
             return file.read(limit + 1)
     except FileNotFoundError as error:
         raise InputError(f"the file {shown(name)} is missing") from error
-    except (OSError, RuntimeError, ValueError) as error:
-        raise InputError(f"the file {shown(name)} cannot be read: {type(error).__name__}") from error
+    except OSError as error:
+        raise InputError(f"the file {shown(name)} cannot be read: {error.strerror or error}") from error
+    except (RuntimeError, ValueError) as error:  # a link to itself, a name that no file can have
+        raise InputError(f"{shown(name)} leads to no file") from error

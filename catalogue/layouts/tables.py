@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import json
 import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,18 +22,20 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from catalogue.records import MAX_LINE_BYTES, Row, parse_line
+from catalogue.records import MAX_LINE_BYTES, Row, as_record, parse_json, parse_line
 from goodsight.errors import InputError
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".tsv", ".parquet")
 DELIMITERS = ",;\t|"
 SHOWN_CHARACTERS = 500  # of a line that cannot be read
-PARQUET_ROWS = 64  # at once in memory: media may be in them
+ROWS = 64  # of Arrow at once in memory: media may be in them
+CUT = (EOFError, gzip.BadGzipFile, zlib.error)
+AGAIN = "Copy or download the file again."
 
 
 @dataclass(frozen=True)
 class Line:
-    """A record and its number (from 1) in its file; without a record, the start of its text and the reason."""
+    """A record and its number (from 1) in its file, and the start of its text where it has one; without a record, the reason."""
 
     number: int
     record: Row | None
@@ -47,8 +50,7 @@ class Line:
 
     def start(self) -> str:
         """The start of its text, as a person would look for it in the file."""
-        text = self.text if self.record is None else json.dumps(self.record, ensure_ascii=False, default=str)
-        return text[:SHOWN_CHARACTERS]
+        return (self.text or json.dumps(self.record or "", ensure_ascii=False, default=str))[:SHOWN_CHARACTERS]
 
 
 @dataclass(frozen=True)
@@ -66,10 +68,18 @@ def table(path: Path, kind: str) -> Table:
     suffix = next((suffix for suffix in SUFFIXES if path.name.endswith(suffix)), None)
     if suffix is None:
         raise InputError(f"{path.name} is no table file.", f"Give one of: {', '.join(SUFFIXES)}.")
+    regular(path)
     if suffix == ".parquet":
         return Table(kind, path.name, _parquet(path), _metadata(path).num_rows)
-    read = _csv if suffix in (".csv", ".tsv") else json_lines
+    read = csv_lines if suffix in (".csv", ".tsv") else json_lines
     return Table(kind, path.name, read(path), 0 if suffix.endswith(".gz") else _count_lines(path))
+
+
+def regular(path: Path) -> Path:
+    """The path of a file. Raises `InputError` for a folder, a pipe or a link that leads nowhere."""
+    if not path.is_file():
+        raise InputError(f"{path} is no file.", "Put the file there that has this name, or take this away.")
+    return path
 
 
 def _count_lines(path: Path) -> int:
@@ -87,10 +97,11 @@ def unreadable(number: int, text: str, reason: str) -> Line:
 def json_lines(path: Path) -> Iterator[Line]:
     """The lines of a file of JSON objects, gzip when its name ends in .gz."""
     for number, raw in _lines(path):
+        text = raw[:SHOWN_CHARACTERS].decode("utf-8", "replace").strip()
         try:
-            yield Line(number, parse_line(raw))
+            yield Line(number, parse_line(raw), text)
         except InputError as error:
-            yield unreadable(number, raw[:SHOWN_CHARACTERS].decode("utf-8", "replace"), error.message)
+            yield unreadable(number, text, error.message)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -105,42 +116,48 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
                     end = file.readline(MAX_LINE_BYTES + 1)
                 if raw.strip():
                     yield number, raw
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise InputError(f"{path} is damaged after line {number}: {error}.", "Copy or download the file again.") from error
+        except CUT as error:
+            raise InputError(f"{path} is damaged after line {number}: {error}.", AGAIN) from error
 
 
 def _open(path: Path) -> BinaryIO | gzip.GzipFile:
-    return gzip.open(path) if path.suffix == ".gz" else open(path, "rb")
+    return gzip.open(regular(path)) if path.suffix == ".gz" else open(regular(path), "rb")
 
 
 # CSV
 
 
-def _csv(path: Path) -> Iterator[Line]:
-    """Rows of a CSV file with a header; lists and objects in a cell are JSON, an empty cell is no value.
+def csv_lines(path: Path) -> Iterator[Line]:
+    """Rows of a CSV file with a header, gzip when its name ends in .gz; lists and objects in a cell are JSON, an empty cell is no value.
 
     A row that cannot be read is its first line alone, and reading goes on at the next: a quotation mark that is not closed costs one row.
     """
     csv.field_size_limit(MAX_LINE_BYTES)
-    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        header = file.readline(MAX_LINE_BYTES)
-        delimiter = max(DELIMITERS, key=header.count)
-        names = _names(path, next(csv.reader([header], delimiter=delimiter), []))
-        source = _Source(file)
-        rows = csv.reader(source, delimiter=delimiter, strict=True)
-        while True:
-            number = source.start()
-            try:
-                cells = next(rows)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                yield unreadable(number, source.again(), f"no CSV: {error}")
-                continue
-            if len(cells) != len(names) and any(cells):
-                yield unreadable(number, source.again(), f"the row has {len(cells)} cells, the header {len(names)}")
-            elif any(cells):
-                yield _csv_line(number, names, cells, delimiter)
+    with _open(path) as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        try:
+            header = file.readline(MAX_LINE_BYTES + 1)
+            delimiter = max(DELIMITERS, key=header.count)
+            names = _names(path, header, delimiter)
+            yield from _csv_rows(_Source(file), names, delimiter)
+        except CUT as error:
+            raise InputError(f"{path} is damaged: {error}.", AGAIN) from error
+
+
+def _csv_rows(source: _Source, names: list[str], delimiter: str) -> Iterator[Line]:
+    rows = csv.reader(source, delimiter=delimiter, strict=True)
+    while True:
+        number = source.start()
+        try:
+            cells = next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield unreadable(number, source.again(), f"no CSV: {error}")
+            continue
+        if len(cells) != len(names) and any(cells):
+            yield unreadable(number, source.again(), f"the row has {len(cells)} cells, the header {len(names)}")
+        elif any(cells):
+            yield _csv_line(number, names, cells, delimiter)
 
 
 class _Source:
@@ -173,27 +190,38 @@ class _Source:
         return first.rstrip("\r\n").encode("utf-8", "replace").decode()
 
 
-def _names(path: Path, cells: list[str]) -> list[str]:
-    names = [cell.strip() for cell in cells]
+def _is_text(text: str) -> bool:
+    """Whether text that was read with its wrong bytes escaped is UTF-8."""
+    return not any("\udc80" <= letter <= "\udcff" for letter in text)
+
+
+def _names(path: Path, header: str, delimiter: str) -> list[str]:
+    names = [cell.strip() for cell in next(csv.reader([header[:MAX_LINE_BYTES]], delimiter=delimiter), [])]
     twice = sorted({name for name in names if names.count(name) > 1})
-    if not any(names) or twice:
-        wrong = f"its header names {', '.join(map(repr, twice))} more than once" if twice else "it has no header"
-        raise InputError(f"{path} is no CSV table: {wrong}.", "Its first line names each column once.")
+    faults = {
+        "its header is not UTF-8 text": not _is_text(header),
+        f"its header is longer than {MAX_LINE_BYTES} bytes": len(header) > MAX_LINE_BYTES,
+        "it has no header": not any(names),
+        f"its header names {', '.join(map(repr, twice))} more than once": bool(twice),
+    }
+    if wrong := next((fault for fault, found in faults.items() if found), ""):
+        raise InputError(f"{path} is no CSV table: {wrong}.", "Save it as UTF-8; its first line names each column once.")
     return names
 
 
 def _csv_line(number: int, names: list[str], cells: list[str], delimiter: str) -> Line:
     text = delimiter.join(cells)
-    if any("\udc80" <= letter <= "\udcff" for letter in text):
+    if not _is_text(text):
         return unreadable(number, text.encode("utf-8", "replace").decode(), "the line is not UTF-8 text")
-    return Line(number, {name: _cell(cell) if cell.strip() else None for name, cell in zip(names, cells, strict=True)})
+    record = {name: _cell(cell) if cell.strip() else None for name, cell in zip(names, cells, strict=True)}
+    return Line(number, record, text[:SHOWN_CHARACTERS])
 
 
 def _cell(text: str) -> Any:
     """A list or an object where the cell holds one in JSON, else its text."""
     if text.lstrip()[:1] in ("[", "{"):
         try:
-            return parse_line(f'{{"cell": {text}}}'.encode())["cell"]
+            return as_record({"cell": parse_json(text.encode())})["cell"]
         except InputError:
             pass
     return text
@@ -205,7 +233,7 @@ def _cell(text: str) -> Any:
 def _metadata(path: Path) -> pq.FileMetaData:
     try:
         return pq.read_metadata(path)
-    except (pa.ArrowException, OSError) as error:
+    except Exception as error:  # a footer can be broken in many ways; each is the file's fault, told as such
         raise _damaged(path, error) from error
 
 
@@ -213,22 +241,52 @@ def _parquet(path: Path) -> Iterator[Line]:
     number = 0
     try:
         with pq.ParquetFile(path, pre_buffer=False) as file:
-            for batch in file.iter_batches(batch_size=PARQUET_ROWS):
-                for row in batch.to_pylist(maps_as_pydicts="lossy"):
-                    number += 1
-                    yield Line(number, as_json(row))
-    except (pa.ArrowException, OSError) as error:
+            for batch in file.iter_batches(batch_size=ROWS):
+                yield from arrow_lines(pa.table(batch), number + 1)
+                number += len(batch)
+    except Exception as error:  # as above
         raise _damaged(path, error) from error
 
 
+def arrow_lines(rows: pa.Table, number: int) -> Iterator[Line]:
+    """The rows, the first of which is that of `number`. A row with a value that Python cannot hold is unreadable, and it alone."""
+    try:
+        rows.validate(full=True)
+        found = rows.to_pylist(maps_as_pydicts="lossy")
+    except Exception as error:  # text that is not UTF-8, a year after 9999, an unknown time zone
+        if len(rows) == 1:
+            yield _unreadable_row(rows, number, error)
+            return
+        for place in range(len(rows)):
+            yield from arrow_lines(rows.slice(place, 1), number + place)
+        return
+    for place, row in enumerate(found):
+        yield Line(number + place, as_json(row))
+
+
+def _unreadable_row(row: pa.Table, number: int, error: Exception) -> Line:
+    """A row of which a column cannot be read: its text has the others."""
+    fine = {}
+    wrong = f"the row cannot be read: {error}"
+    for name in row.column_names:
+        try:
+            row[name].validate(full=True)
+            fine[name] = as_json(row[name].to_pylist(maps_as_pydicts="lossy")[0])
+        except Exception as fault:  # as above
+            wrong = f"its {name} cannot be read: {fault}"
+    return unreadable(number, json.dumps(fine, ensure_ascii=False, default=str)[:SHOWN_CHARACTERS], wrong)
+
+
 def _damaged(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path} cannot be read as Parquet: {error}", "Copy or download the file again.")
+    return InputError(f"{path} cannot be read as Parquet: {error}", AGAIN)
 
 
 def as_json(value: Any) -> Any:
     """A value of Arrow as JSON has it: times in ISO 8601, decimals as numbers; bytes stay, also those of a media struct."""
-    if isinstance(value, date):  # a datetime too
+    if isinstance(value, date | time):  # a datetime too
         return value.isoformat()
+    if isinstance(value, timedelta):
+        return str(value)
     if isinstance(value, Decimal):
         return float(value)
     if isinstance(value, list | tuple):

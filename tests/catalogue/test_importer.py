@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -95,6 +97,9 @@ def test_an_overlong_line_is_unreadable(make_catalogue: Make, tmp_path: Path) ->
         ({"images": ["images"]}, "images: 'images' is no file"),
         ({"audio": "audio/none.flac"}, "audio: the file 'audio/none.flac' is missing"),
         ({"title": "\ud800"}, "title: '\\ud800' holds half a character"),
+        ({"title": math.nan}, "title: NaN is no text"),
+        ({"category_path": [math.nan]}, "category_path: [NaN] is no list of texts"),
+        ({"images": ["x" * 300]}, f"images: the file '{'x' * 59}... cannot be read: File name too long"),
     ],
 )
 def test_what_cannot_be_kept_is_named(make_catalogue: Make, tmp_path: Path, change: dict, problem: str) -> None:
@@ -171,3 +176,22 @@ def test_a_wrong_folder_is_told_in_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no layout 'shopify'"):
         import_catalogue(empty, tmp_path / "out", "shopify")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["events.jsonl", "products.parquet", "categories.txt"])
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("nowhere")], ids=["folder", "pipe", "link"])
+def test_what_is_no_file_is_refused_with_its_name(tmp_path: Path, name: str, make: Callable[[Path], None]) -> None:
+    (tmp_path / "shop").mkdir()
+    if not name.startswith("products"):
+        write_lines(tmp_path / "shop/products.jsonl", [product(0)])
+    make(tmp_path / "shop" / name)
+    with pytest.raises(InputError, match=f"{name} is no file"):
+        import_catalogue(tmp_path / "shop", tmp_path / "out")
+
+
+def test_what_is_nested_too_deeply_costs_one_line(make_catalogue: Make, tmp_path: Path) -> None:
+    deep = json.dumps(product(1)).replace('{"width_cm": 41.5}', '{"a": ' * 400 + "1" + "}" * 400)
+    manifest = import_catalogue(make_catalogue([product(0), deep, product(2)]), tmp_path / "out")
+    assert manifest["counts"]["products"] == 2
+    [row] = Snapshot.open(tmp_path / "out").read("unreadable").to_pylist()
+    assert row["reason"] == "the JSON is nested too deeply: more than 100 levels" and row["text"].startswith('{"id": "p1"')

@@ -222,22 +222,24 @@ def test_events_are_judged_by_their_times_and_products(make_catalogue: Make, tmp
         good | {"kind": ""},
         good | {"product": None},
         "broken",
+        good | {"kind": "price", "value": math.nan},
     ]
     write_lines(folder / "events.jsonl", events)
     outcome = Outcome(folder, tmp_path)
     verdict = outcome.verdict
-    assert (verdict.events_in, verdict.events_kept, verdict.events_quarantined) == (10, 4, 6)
+    assert (verdict.events_in, verdict.events_kept, verdict.events_quarantined) == (11, 4, 7)
     assert [(row["kind"], row["line"], row["labels"][0]) for row in outcome.rows] == [
         ("event", 5, "written before it happened"),
         ("event", 6, "no time"),
         ("event", 7, "wrong type"),
         ("event", 8, "no kind"),
         ("event", 9, "no product"),
+        ("event", 11, "value is no number"),
         ("event", 10, "unreadable line"),
     ]
     assert {warning["label"]: warning["count"] for warning in verdict.warnings} == {"unknown product": 1, "told again": 4}
     assert outcome.snapshot.read("events", ["line"])["line"].to_pylist() == [1, 2, 3, 4]
-    assert sum(verdict.events_by_reason.values()) == 6 and verdict.decision == "passed"
+    assert sum(verdict.events_by_reason.values()) == 7 and verdict.decision == "passed"
 
 
 def test_the_page_names_the_failed_expectation_and_calls_nobody(make_catalogue: Make, tmp_path: Path) -> None:

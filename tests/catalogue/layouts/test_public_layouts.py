@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from catalogue.importer import import_catalogue
 from catalogue.layouts.mapping import ColumnMapping
 from catalogue.snapshot import Snapshot
 from goodsight.errors import InputError
+from tests.catalogue.layouts import made
+from tests.catalogue.layouts.made import ITEM, hdf5, photo, tagged, worn, write
 from tests.catalogue.made import jpeg
 
 
@@ -25,41 +27,13 @@ def products(path: Path, out: Path, *arguments: Any) -> list[dict[str, Any]]:
     return Snapshot.open(out).products().to_pylist()
 
 
-def write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
-
-
 # Amazon Berkeley Objects
-
-
-def tagged(*values: tuple[str, str]) -> list[dict[str, str]]:
-    return [{"language_tag": language, "value": value} for language, value in values]
-
-
-LISTING = {
-    "item_id": "B01",
-    "domain_name": "amazon.de",
-    "item_name": tagged(("de_DE", "Sofa, breit"), ("en_GB", "Wide sofa")),
-    "bullet_point": tagged(("en_GB", "Soft"), ("en_GB", "Oak legs"), ("de_DE", "Weich")),
-    "product_type": [{"value": "SOFA"}],
-    "color": tagged(("en_GB", "Red")),
-    "main_image_id": "81i",
-    "other_image_id": ["91j"],
-}
 
 
 @pytest.fixture
 def abo(tmp_path: Path) -> Path:
     other = {"item_id": "B01", "domain_name": "amazon.com", "item_name": tagged(("en_US", "Wide couch")), "main_image_id": "lost"}
-    lines = "".join(json.dumps(one) + "\n" for one in (LISTING, other)) + '{"item_name": []}\n'
-    write(tmp_path / "abo/listings/metadata/listings_0.json.gz", gzip.compress(lines.encode()))
-    write(tmp_path / "abo/images/small/81/81i.jpg", jpeg(8, 8))
-    write(tmp_path / "abo/images/small/91/91j.jpg", jpeg(9, 9))
-    rows = io.StringIO(newline="")
-    writer = csv.writer(rows)
-    writer.writerows([["image_id", "height", "width", "path"], ["81i", 8, 8, "81/81i.jpg"], ["91j", 9, 9, "91/91j.jpg"]])
-    write(tmp_path / "abo/images/metadata/images.csv.gz", gzip.compress(rows.getvalue().encode()))
+    made.abo(tmp_path / "abo", "".join(json.dumps(one) + "\n" for one in (made.LISTING, other)) + '{"item_name": []}\n')
     return tmp_path / "abo"
 
 
@@ -82,10 +56,23 @@ def test_abo_without_its_images_is_refused(abo: Path, tmp_path: Path) -> None:
         import_catalogue(abo, tmp_path / "out")
 
 
+@pytest.mark.parametrize("harm", [lambda data: data[:-9], lambda data: b"PK" + data, lambda data: gzip.compress(b"id,file\n81i,x\n")])
+def test_abo_with_a_damaged_list_of_images_is_refused(abo: Path, tmp_path: Path, harm: Callable[[bytes], bytes]) -> None:
+    path = abo / "images/metadata/images.csv.gz"
+    path.write_bytes(harm(path.read_bytes()))
+    with pytest.raises(InputError, match=r"images\.csv\.gz"):
+        import_catalogue(abo, tmp_path / "out")
+
+
+@pytest.mark.parametrize("change", [{"main_image_id": ["81i"]}, {"other_image_id": 5}, {"item_id": ["B01"]}])
+def test_abo_of_wrong_types_has_a_reason(abo: Path, tmp_path: Path, change: dict[str, Any]) -> None:
+    made.abo(abo, json.dumps(made.LISTING | change) + "\n")
+    import_catalogue(abo, tmp_path / "out")
+    snapshot = Snapshot.open(tmp_path / "out")
+    assert [*snapshot.products()["problems"].to_pylist(), *snapshot.read("unreadable")["reason"].to_pylist()][0]
+
+
 # M5Product
-
-ITEM = {"item_id": "12", "caption": "红色沙发", "category": "Home > Sofas", "table": {"material": "oak"}, "image": "images/12.jpg"}
-
 
 @pytest.mark.parametrize("form", ["array", "by id", "lines"])
 def test_m5product(tmp_path: Path, form: str) -> None:
@@ -99,32 +86,20 @@ def test_m5product(tmp_path: Path, form: str) -> None:
     assert Snapshot.open(tmp_path / "out").manifest["counts"]["unreadable"] == 1
 
 
+def test_m5product_keeps_both_items_of_one_name_and_tells_what_is_too_deep(tmp_path: Path) -> None:
+    deep = '{"item_id": "14", "table": ' + "[" * 200 + "]" * 200 + "}"
+    write(tmp_path / "m5/meta_info.json", f'{{"12": {json.dumps(ITEM)}, "12": {json.dumps(ITEM)}, "14": {deep}}}'.encode())
+    assert [row["id"] for row in products(tmp_path / "m5", tmp_path / "out")] == ["12", "12"]
+    [bad] = Snapshot.open(tmp_path / "out").read("unreadable").to_pylist()
+    assert "nested too deeply" in bad["reason"] and '"14"' in bad["text"]
+
+
 # FashionGen
 
 
-def hdf5(path: Path, rows: list[dict[str, Any]]) -> None:
-    import h5py
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with h5py.File(path, "w") as file:
-        for name in rows[0]:
-            values = [row[name] for row in rows]
-            texts = isinstance(values[0], str)
-            file[name] = np.array([[value.encode("latin-1")] for value in values]) if texts else np.array(values)
-
-
-def photo(seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 255, (16, 16, 3), dtype=np.uint8)
-
-
-def worn(product: int, seed: int) -> dict[str, Any]:
-    texts = {"input_name": "Robe à pois", "input_description": "Soft.", "input_category": "DRESSES", "input_subcategory": "SHORT DRESSES"}
-    return {"input_productID": product, **texts, "input_brand": "Chloé", "input_image": photo(seed)}
-
-
 def test_fashiongen(tmp_path: Path) -> None:
-    hdf5(tmp_path / "f/fashiongen_256_256_train.h5", [worn(7, 0), worn(9, 1), worn(7, 2)])
-    hdf5(tmp_path / "f/fashiongen_256_256_validation.h5", [worn(8, 3)])
+    hdf5(tmp_path / "f/fashiongen_256_256_train.h5", worn((7, 0), (9, 1), (7, 2)))
+    hdf5(tmp_path / "f/fashiongen_256_256_validation.h5", worn((8, 3)))
     first, second, third = products(tmp_path / "f", tmp_path / "out")
     assert [row["id"] for row in (first, second, third)] == ["7", "9", "8"]
     assert [row["split"] for row in (first, second, third)] == ["train", "train", "val"]
@@ -136,10 +111,32 @@ def test_fashiongen(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_fashiongen_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "f.h5", b"no HDF5")
-    hdf5(tmp_path / "g.h5", [{"input_name": "Dress"}])
+    hdf5(tmp_path / "g.h5", {"input_name": ["Dress"]})
     for name, words in (("f.h5", "cannot be read as HDF5"), ("g.h5", "has no column input_productID, input_image")):
         with pytest.raises(InputError, match=words):
             import_catalogue(tmp_path / name, tmp_path / "out")
+
+
+def test_fashiongen_tells_which_column_or_product_is_damaged(tmp_path: Path) -> None:
+    columns = worn((7, 0), (9, 1), (7, 2))
+    hdf5(tmp_path / "short.h5", columns | {"input_name": ["Robe"]})
+    with pytest.raises(InputError, match="columns of other lengths than input_productID: input_name"):
+        import_catalogue(tmp_path / "short.h5", tmp_path / "out")
+    hdf5(tmp_path / "bright.h5", columns | {"input_image": [[[[0.5] * 7]]] * 3})
+    assert products(tmp_path / "bright.h5", tmp_path / "out") == []
+    assert ["cannot be read" in row["reason"] for row in Snapshot.open(tmp_path / "out").read("unreadable").to_pylist()] == [True, True]
+
+
+def test_fashiongen_with_flat_columns_and_rows_without_a_product(tmp_path: Path) -> None:
+    import h5py
+
+    hdf5(tmp_path / "flat.h5", worn((7, 0), (9, 1), (7, 2)))
+    with h5py.File(tmp_path / "flat.h5", "a") as file:
+        del file["input_name"], file["input_productID"]
+        file["input_name"] = ["Dress", "Coat", "Dress"]
+        file["input_productID"] = [7.0, np.nan, np.nan]
+    assert [row["title"] for row in products(tmp_path / "flat.h5", tmp_path / "out")] == ["Dress"]
+    assert Snapshot.open(tmp_path / "out").manifest["counts"]["unreadable"] == 2
 
 
 # Hugging Face datasets
@@ -158,6 +155,30 @@ def test_a_dataset_on_disk(tmp_path: Path) -> None:
     assert [row["id"] for row in (first, second, third)] == ["train-1", "train-2", "validation-1"]
     assert (first["title"], first["category_path"], first["images"], first["split"]) == ("Wide sofa", ["sofa"], [jpeg(8, 8)], "train")
     assert (second["title"], second["images"], third["split"]) == ("", [], "val")
+
+
+def test_a_dataset_that_is_cut_between_its_rows_is_refused(tmp_path: Path) -> None:
+    import datasets
+
+    datasets.Dataset.from_dict({"id": ["a", "b"]}).save_to_disk(tmp_path / "saved")
+    [file] = (tmp_path / "saved").glob("*.arrow")
+    file.write_bytes(file.read_bytes()[:-8])
+    with pytest.raises(InputError, match=f"{file.name} is cut short"):
+        import_catalogue(tmp_path / "saved", tmp_path / "out")
+
+
+def test_a_dataset_with_a_broken_text_and_a_label_without_a_name(tmp_path: Path) -> None:
+    import datasets
+    import pyarrow as pa
+
+    kinds = {"title": datasets.Value("string"), "category_path": datasets.ClassLabel(names=["chair", "sofa"])}
+    texts = pa.array([b"Sofa", b"Caf\xe9"]).view(pa.string())
+    table = pa.table({"title": texts, "category_path": [-1, 1]}).cast(datasets.Features(kinds).arrow_schema)
+    datasets.Dataset(table).save_to_disk(tmp_path / "s")
+    [row] = products(tmp_path / "s", tmp_path / "out")
+    assert (row["title"], row["category_path"]) == ("Sofa", [])
+    [bad] = Snapshot.open(tmp_path / "out").read("unreadable").to_pylist()
+    assert bad["line"] == 2 and bad["reason"].startswith("its title cannot be read")
 
 
 # Which layout it is

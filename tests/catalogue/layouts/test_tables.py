@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from catalogue.layouts.tables import SHOWN_CHARACTERS, Line, table
 from goodsight.errors import InputError
+from tests.catalogue.layouts.made import csv_text
 
 RECORDS = [
     {"id": "a", "title": 'A "red" sofa; wide', "category_path": ["Home", "Sofas"], "attributes": {"colour": "red"}},
@@ -27,14 +28,6 @@ def read(path: Path) -> list[Line]:
     return list(table(path, "product").lines)
 
 
-def _csv(records: list[dict], delimiter: str) -> str:
-    names = list(dict.fromkeys(name for record in records for name in record))
-    cells = [[record.get(name, "") for name in names] for record in records]
-    texts = [[cell if isinstance(cell, str) else json.dumps(cell) for cell in row] for row in cells]
-    quoted = [['"' + text.replace('"', '""') + '"' for text in row] for row in texts]
-    return "\n".join(delimiter.join(row) for row in [names, *quoted]) + "\n"
-
-
 @pytest.mark.parametrize("name", ["t.jsonl", "t.jsonl.gz", "t.csv", "t.tsv", "semicolons.csv", "t.parquet"])
 def test_every_format_gives_the_same_records(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
@@ -43,7 +36,7 @@ def test_every_format_gives_the_same_records(tmp_path: Path, name: str) -> None:
         names = list(dict.fromkeys(name for record in RECORDS for name in record))
         pq.write_table(pa.table({name: [record.get(name) for record in RECORDS] for name in names}), path)
     elif name.endswith("sv"):
-        path.write_text(_csv(RECORDS, {"t.csv": ",", "t.tsv": "\t"}.get(name, ";")))
+        path.write_text(csv_text(RECORDS, {"t.csv": ",", "t.tsv": "\t"}.get(name, ";")))
     else:
         path.write_bytes(gzip.compress(lines) if name.endswith(".gz") else lines)
     found = read(path)
@@ -79,9 +72,17 @@ def test_a_stray_quotation_mark_costs_one_row(tmp_path: Path, row: str) -> None:
     ]
 
 
-@pytest.mark.parametrize(("text", "words"), [("", "has no header"), ("id,id\n1,2\n", "names 'id' more than once")])
+HEADERS = [
+    ("", "has no header"),
+    ("id,id\n1,2\n", "names 'id' more than once"),
+    ("x" * 2**23 + ",y\n", "is longer than"),
+    ("ïd\n1\n", "not UTF-8"),
+]
+
+
+@pytest.mark.parametrize(("text", "words"), HEADERS)
 def test_a_csv_without_a_header_is_refused(tmp_path: Path, text: str, words: str) -> None:
-    (tmp_path / "t.csv").write_text(text)
+    (tmp_path / "t.csv").write_text(text, encoding="latin-1")
     with pytest.raises(InputError, match=words):
         read(tmp_path / "t.csv")
 
@@ -94,6 +95,33 @@ def test_a_cut_archive_and_a_broken_parquet_are_refused(tmp_path: Path) -> None:
     (tmp_path / "t.parquet").write_bytes(b"PAR1 no parquet")
     with pytest.raises(InputError, match="cannot be read as Parquet"):
         read(tmp_path / "t.parquet")
+
+
+def test_a_cell_is_json_as_a_whole_or_text(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text('id;title\na;["oak"], "cell": 5\n')
+    assert read(tmp_path / "t.csv")[0].record == {"id": "a", "title": '["oak"], "cell": 5'}
+
+
+def test_a_row_of_parquet_that_cannot_be_read_costs_one_row(tmp_path: Path) -> None:
+    columns = {
+        "id": pa.array(["a", "b", "c"]),
+        "title": pa.array([b"Sofa", b"Caf\xe9", b"Lamp"]).view(pa.string()),
+        "updated": pa.array([0, 0, 2**52], pa.timestamp("ms")),
+        "attributes": pa.array([{"made": 5, "took": 1}] * 3, pa.struct([("made", pa.time32("s")), ("took", pa.duration("s"))])),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    first, second, third = read(tmp_path / "t.parquet")
+    assert first.whole()["title"] == "Sofa" and first.whole()["attributes"] == {"made": "00:00:05", "took": "0:00:01"}
+    assert second.reason.startswith("its title cannot be read") and '"id": "b"' in second.text
+    assert third.reason.startswith("its updated cannot be read") and (third.number, '"Lamp"' in third.text) == (3, True)
+
+
+def test_a_parquet_file_with_a_broken_name_of_a_column_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"id": ["a"], "colour": ["red"]}), path)
+    path.write_bytes(path.read_bytes().replace(b"colour", b"colo\xfcr"))
+    with pytest.raises(InputError, match="cannot be read as Parquet"):
+        read(path)
 
 
 def test_values_of_arrow_become_those_of_json(tmp_path: Path) -> None:
