@@ -105,7 +105,8 @@ def test_image_and_text_of_one_page_find_each_other(
     found: Evaluation, bundles: tuple[Bundle, Bundle], data: ProductData
 ) -> None:
     rows = [5, 13, 18, 21]  # 2 has no image, 10 no text
-    parts = {row: bundles[1].model.embeddings(data.products(torch.tensor([row]))) for row in rows}
+    model = bundles[1].model
+    parts = {row: model.embeddings(model.encode(data.products(torch.tensor([row])))) for row in rows}
     image, text = ({row: getattr(part, name)[0] for row, part in parts.items()} for name in ("image", "text"))
     assert found.counts["image_text_pairs"] == 4
     assert_retrieval(found, "image_to_text", {f"p{row}": expected_ranks(image[row], text, {row}) for row in rows})

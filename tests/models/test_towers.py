@@ -136,7 +136,7 @@ def test_towers_from_a_folder(published: tuple[str, str]) -> None:
 
 @torch.inference_mode()
 def test_posteriors_are_the_published_classifiers(small: Towers, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.towers.native_bf16", lambda: False)
+    monkeypatch.setattr("models.towers.native_bf16", lambda device: False)
     pixels = torch.rand(2, 3, 224, 224)
     found = small.image_posteriors(small.image_tokens(pixels))
     assert found.shape == (2, 9, 1000)
@@ -150,7 +150,7 @@ def test_bf16_tells_the_same_picture(small: Towers, monkeypatch: pytest.MonkeyPa
     pixels = torch.rand(4, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     found = []
     for bf16 in (True, False):
-        monkeypatch.setattr("models.towers.native_bf16", lambda bf16=bf16: bf16)
+        monkeypatch.setattr("models.towers.native_bf16", lambda device, bf16=bf16: bf16)
         found.append(small.image_tokens(pixels))
     assert found[0].dtype == found[1].dtype == torch.float32
     assert not torch.equal(*found)

@@ -43,7 +43,7 @@ def rows(*numbers: int) -> Tensor:
 
 @torch.inference_mode()
 def test_three_embeddings_of_every_row(model: CommerceMM, data: ProductData) -> None:
-    found = model.embeddings(data.products(torch.arange(PRODUCTS)))
+    found = model.embeddings(model.encode(data.products(torch.arange(PRODUCTS))))
     for vectors, there in (
         (found.image, found.has_image),
         (found.text, found.has_text),
@@ -57,7 +57,7 @@ def test_three_embeddings_of_every_row(model: CommerceMM, data: ProductData) -> 
 
 @torch.inference_mode()
 def test_a_row_with_both_is_its_three_embeddings_side_by_side(model: CommerceMM, data: ProductData) -> None:
-    batch = data.products(rows(0, 2, 4))
+    batch = model.encode(data.products(rows(0, 2, 4)))
     parts = model.embeddings(batch)
     together = torch.cat([parts.image, parts.text, parts.multimodal], dim=1)
     assert close(model.embed(batch), F.normalize(together, dim=1))
@@ -71,7 +71,7 @@ def test_a_row_with_one_modality_is_that_by_the_weights_of_its_terms(
 ) -> None:
     model = tiny_model()
     model.term_weights[row] = torch.tensor([1.0, 0.0, 0.5])
-    batch = without(data.products(rows(0, 2, 4)), missing)
+    batch = without(model.encode(data.products(rows(0, 2, 4))), missing)
     part = getattr(model.embeddings(batch), name)
     assert close(model.embed(batch), F.normalize(torch.cat([part, 0 * part, part / 2], dim=1), dim=1))
     assert torch.equal(getattr(model.unimodal(batch), name), part)
@@ -79,7 +79,7 @@ def test_a_row_with_one_modality_is_that_by_the_weights_of_its_terms(
 
 @torch.inference_mode()
 def test_a_score_is_the_weighted_sum_of_the_terms(model: CommerceMM, data: ProductData) -> None:
-    queries, pages = data.text_queries(rows(0, 1)), data.products(rows(0, 2, 4))
+    queries, pages = model.encode(data.text_queries(rows(0, 1))), model.encode(data.products(rows(0, 2, 4)))
     text, page, weights = model.unimodal(queries).text, model.embeddings(pages), model.term_weights[1]
     terms = torch.stack([text @ part.T for part in (page.image, page.text, page.multimodal)])
     expected = torch.einsum("w,wqn->qn", weights, terms) / weights.norm() / 3**0.5
@@ -109,7 +109,7 @@ def test_several_views_of_one_product(model: CommerceMM) -> None:
 
 @torch.inference_mode()
 def test_padding_changes_nothing(model: CommerceMM, data: ProductData, raw: dict[str, Tensor]) -> None:
-    cached = data.products(rows(0, 2, 3))
+    cached = model.encode(data.products(rows(0, 2, 3)))
     cached_longer = {
         name: F.pad(value, (0, 0, 0, 5)) if name == "text_tokens" else value for name, value in cached.items()
     }
@@ -122,8 +122,8 @@ def test_padding_changes_nothing(model: CommerceMM, data: ProductData, raw: dict
 
 @torch.inference_mode()
 def test_a_row_answers_alone_as_among_others(model: CommerceMM, data: ProductData, raw: dict[str, Tensor]) -> None:
-    together = model.embed(data.products(torch.arange(PRODUCTS)))
-    alone = torch.cat([model.embed(data.products(rows(row))) for row in range(PRODUCTS)])
+    together = model.embed(model.encode(data.products(torch.arange(PRODUCTS))))
+    alone = torch.cat([model.embed(model.encode(data.products(rows(row)))) for row in range(PRODUCTS)])
     assert close(together, alone)
     for row in range(3):
         one = {name: value[row : row + 1] for name, value in raw.items()}
@@ -149,7 +149,7 @@ def test_the_short_last_layer_gives_what_the_whole_one_does(model: CommerceMM, d
 
 @pytest.mark.parametrize("missing", [(), ("image",), ("text",), ("image", "text")])
 def test_a_missing_modality_is_never_nan(model: CommerceMM, data: ProductData, missing: tuple[str, ...]) -> None:
-    batch = without(data.products(rows(0, 1, 2)), *missing)
+    batch = without(model.encode(data.products(rows(0, 1, 2))), *missing)
     found = model.embeddings(batch)
     logits = model.classify(batch)
     vectors = model.embed(batch)
@@ -162,7 +162,7 @@ def test_a_missing_modality_is_never_nan(model: CommerceMM, data: ProductData, m
 
 @torch.inference_mode()
 def test_classes_see_no_trace_of_a_modality_that_is_masked(model: CommerceMM, data: ProductData) -> None:
-    batch = without(data.products(rows(0, 1)), "image")
+    batch = without(model.encode(data.products(rows(0, 1))), "image")
     other = batch | {"image_tokens": torch.rand_like(batch["image_tokens"])}
     assert torch.equal(model.classify(batch), model.classify(other))
     assert torch.equal(model.embed(batch), model.embed(other))
@@ -178,7 +178,7 @@ def test_gradients_reach_every_weight_and_never_the_towers() -> None:
     pairs = PairSampler(data)
     updates = [image_text_update(model, data, data.rows("train"), SHORT, preprocess(), generator(1))]
     updates += [omni_update(model, data, pairs.draw(source, 8, 0, 1), fused=8) for source in pairs.sources]
-    logits = model.classify(data.products(rows(0, 1, 2, 3)))
+    logits = model.classify(model.encode(data.products(rows(0, 1, 2, 3))))
     updates.append({"category": F.cross_entropy(logits, rows(0, 1, 2, 3))})
     torch.stack([loss for update in updates for loss in update.values()]).sum().backward()
     for name, value in model.named_parameters():
@@ -221,11 +221,11 @@ def test_terms_of_m_are_of_the_first_rows_and_the_others_of_all() -> None:
 def test_an_omni_term_is_of_the_rows_that_have_both_sides() -> None:
     model, data = tiny_model(), shop(no_image=(2, 3))
     scale, positives = model.scale, torch.eye(5, dtype=torch.bool)
-    left = model.unimodal(data.text_queries(rows(0, 1, 2, 3, 4)))
-    right = model.embeddings(data.products(rows(0, 1, 2, 3, 4)))
+    left = model.unimodal(model.encode(data.text_queries(rows(0, 1, 2, 3, 4))))
+    right = model.embeddings(model.encode(data.products(rows(0, 1, 2, 3, 4))))
     kept_left, kept_right = (
-        model.unimodal(data.text_queries(rows(0, 1, 4))),
-        model.embeddings(data.products(rows(0, 1, 4))),
+        model.unimodal(model.encode(data.text_queries(rows(0, 1, 4)))),
+        model.embeddings(model.encode(data.products(rows(0, 1, 4)))),
     )
     some = omni_losses(left, right, positives, scale)
     only = omni_losses(kept_left, kept_right, positives[:3, :3], scale)

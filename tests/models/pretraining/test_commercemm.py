@@ -81,7 +81,7 @@ def test_fourteen_objectives_and_every_depth(seen: list[dict[str, Any]]) -> None
 def test_a_text_only_layer_sees_no_image() -> None:
     """At the largest K the image enters last; the answer still depends on it, and differs from K = 0."""
     model, data = tiny_model(), shop()
-    page = data.products(torch.tensor([0, 2, 4]))
+    page = model.encode(data.products(torch.tensor([0, 2, 4])))
     by_depth = []
     for depth in range(len(model.layers)):
         with model.split_at(depth):

@@ -19,7 +19,7 @@ def test_a_picture_that_is_the_same_everywhere_shows_no_trace_of_the_title() -> 
     """The prompt can only choose where to look: where all cells are alike, any title gives the same instance."""
     model, data = tiny_model(architecture="eclip"), shop(architecture="eclip")
     model.image_position.zero_()
-    page = data.products(torch.tensor([0, 2, 4]))
+    page = model.encode(data.products(torch.tensor([0, 2, 4])))
     page["image_tokens"] = page["image_tokens"][:1, :1].expand(3, 16, -1).contiguous()
     titles = model.text_embedding(page)
     assert not close(titles[0], titles[1], within=0.1)
@@ -31,8 +31,8 @@ def test_a_picture_that_is_the_same_everywhere_shows_no_trace_of_the_title() -> 
 @torch.inference_mode()
 def test_the_title_chooses_where_to_look() -> None:
     model, data = tiny_model(architecture="eclip"), shop(architecture="eclip")
-    page = data.products(torch.tensor([0, 0]))
-    titles = model.text_embedding(data.products(torch.tensor([0, 2])))
+    page = model.encode(data.products(torch.tensor([0, 0])))
+    titles = model.text_embedding(model.encode(data.products(torch.tensor([0, 2]))))
     seen = model.instances(page, titles)
     assert not close(seen.map[0], seen.map[1], within=1e-4)
     assert not close(seen.product[0], seen.product[1], within=1e-4)
@@ -42,7 +42,7 @@ def test_the_title_chooses_where_to_look() -> None:
 def test_a_fresh_decoder_looks_where_the_cells_are_like_the_title() -> None:
     model, data = tiny_model(architecture="eclip"), shop(architecture="eclip")
     model.image_position.zero_()
-    page = data.products(torch.arange(6))
+    page = model.encode(data.products(torch.arange(6)))
     titles = model.text_embedding(page)
     like = torch.einsum("bgd,bd->bg", model.image_project(model.image_norm(page["image_tokens"])), titles)
     seen = model.instances(page, titles).map
@@ -53,7 +53,7 @@ def test_a_fresh_decoder_looks_where_the_cells_are_like_the_title() -> None:
 @torch.inference_mode()
 def test_hidden_cells_are_never_looked_at() -> None:
     model, data = tiny_model(architecture="eclip"), shop(architecture="eclip")
-    page = data.products(torch.tensor([0, 2]))
+    page = model.encode(data.products(torch.tensor([0, 2])))
     page["image_tokens_mask"] = torch.arange(16).expand(2, -1) < 5
     seen = model.instances(page, model.text_embedding(page))
     assert not seen.map[:, 5:].any()
@@ -69,7 +69,7 @@ def test_half_of_the_products_with_a_further_view_show_it() -> None:
     for place, row in enumerate(rows.tolist()):
         if not torch.equal(found["image_tokens"][place], page["image_tokens"][place]):
             assert data.view_split[view_of[row]] == "train"  # a view that is held out is never seen
-            assert torch.equal(found["image_tokens"][place], data.views.tokens[view_of[row]].float())
+            assert torch.equal(found["image_tokens"][place], data.views.tokens[view_of[row]])
             viewed += 1
     assert 0.3 * len(rows) < viewed < 0.7 * len(rows)
     assert torch.equal(found["text_tokens"], page["text_tokens"])
@@ -90,7 +90,7 @@ def test_scenes_teach_where_the_product_is() -> None:
     places, optimizer = torch.arange(len(scenes.product)), torch.optim.Adam(model.parameters(), lr=3e-3)
 
     def inside() -> float:
-        page = {**data.products(scenes.product), **scenes.images.take(scenes.scene)}
+        page = model.encode({**data.products(scenes.product), **scenes.images.take(scenes.scene)})
         with torch.no_grad():
             return float((model.instances(page, model.text_embedding(page)).map * scenes.cells).sum(dim=1).mean())
 
