@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 import pytest
 import redis
 from tenacity import retry, stop_after_delay, wait_fixed
 
-PASSWORD = "s3cret/with@signs"
+PASSWORD = "s3cret/with@signs,and=more"
 
 
 def found(name: str) -> str:
@@ -56,7 +57,7 @@ def redis_url() -> Iterator[str]:
         command = [found("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
         client = redis.Redis(port=port, password=PASSWORD)
         with running([*command, "--requirepass", PASSWORD], client.ping):
-            yield f"redis://:{PASSWORD.replace('/', '%2F').replace('@', '%40')}@127.0.0.1:{port}/0"
+            yield f"redis://:{quote(PASSWORD, safe='')}@127.0.0.1:{port}/0"
 
 
 @pytest.fixture(scope="session")
@@ -77,4 +78,4 @@ def postgres_url() -> Iterator[str]:
         server = [postgres, "-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", folder, "-F"]
         address = {"host": "127.0.0.1", "port": port, "user": "features", "password": PASSWORD, "dbname": "postgres"}
         with running(server, lambda: psycopg.connect(**address).close(), cwd=folder, **owner):
-            yield f"postgresql://features:{PASSWORD.replace('/', '%2F').replace('@', '%40')}@127.0.0.1:{port}/postgres"
+            yield f"postgresql://features:{quote(PASSWORD, safe='')}@127.0.0.1:{port}/postgres"
