@@ -39,7 +39,7 @@ from models.towers import tokenizer_of
 RESULT = Path(__file__).resolve().parent / "results" / "gpu.json"
 FIRST_STEPS = 10
 BASE_BATCH, BASE_STEPS = 64, 10
-BF16_PEAK = {"H100": 989e12, "H200": 989e12, "A100": 312e12}  # dense multiply-adds a second, by the vendor's data sheets
+BF16_PEAK = {"H100": 989e12, "H200": 989e12, "A100": 312e12}  # dense floating-point operations a second, by the vendor's data sheets
 SHOWN = ("leaf_accuracy", "query_to_product_recall@1", "query_to_product_map", "image_to_product_recall@1", "image_to_text_recall@1")
 
 

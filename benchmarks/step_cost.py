@@ -103,7 +103,7 @@ def seconds(objectives: tuple[str, ...], batch: int, repeats: int) -> list[float
 
 @torch.inference_mode()
 def curve(batch: int, repeats: int) -> list[dict[str, float]]:
-    """Milliseconds and multiply-adds a page, for each depth from which the stack sees the image too."""
+    """Milliseconds and floating-point operations a page, for each depth from which the stack sees the image too."""
     model: Any = build(model_config("commercemm", "small")).load_pretrained().to(device()).eval()
     G, C, W = model.config.image_grid**2, model.towers.image_channels, model.towers.text.width
     there = torch.ones(batch, max(G, WORDS), dtype=torch.bool)

@@ -46,8 +46,8 @@ def _page(report: dict[str, Any]) -> Iterator[str]:
 
 def _machines(runs: dict[str, list[dict[str, Any]]]) -> list[str]:
     """What the runs were measured on: GPUs, or one thread of a processor."""
-    machines = [row["machine"] for rows in runs.values() for row in rows]
-    return sorted({machine.get("gpu") or f"a thread of {machine['processor']}" for machine in machines})
+    rows = [row for of in runs.values() for row in of]
+    return sorted({row["machine"]["gpu"] if row.get("device") == "cuda" else f"a thread of {row['machine']['processor']}" for row in rows})
 
 
 def _table(variants: dict[str, Any], stage: str, title: str, columns: dict[str, str]) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,7 @@ class FeatureSkew:
     compared: int
     differing: int
     largest: float
-    example: str = ""
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+    example: str
 
 
 def product_skew(store: Path, served: pa.Table) -> list[FeatureSkew]:
