@@ -1,4 +1,6 @@
-"""Erasure of a product across the rooms: out of the catalogue, into the ledger, with the models that learned from it."""
+"""Erasure across the rooms: a product out of its catalogue, with the models that learned from it, and old versions out of the remote;
+both go into the ledger.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from catalogue.erasure import mark
+from catalogue.remote import collect_remote
 from catalogue.validations import forget
-from catalogue.versions import describe, erase_version
+from catalogue.versions import describe, erase_version, list_versions
 from goodsight.errors import InputError
 from goodsight.settings import settings
 from lineage.ledger import Ledger
@@ -29,3 +32,12 @@ def erase(name: str, product: str, reason: str, by: str, home: Path) -> dict[str
     subjects = [describe(version, home)["digest"] for version in (revision, *versions)]
     Ledger(settings().ledger_url).append("erasure", by, subjects, {"product": mark(name, product), "reason": reason.strip(), **found})
     return found
+
+
+def remove(keep: int, by: str, home: Path) -> list[str]:
+    """Removes old versions from this home and its remote (`catalogue.remote.collect_remote`), and says so in the ledger; returns them."""
+    digests = {version["revision"]: version["digest"] for version in list_versions(home)}
+    gone = collect_remote(home, keep)
+    subjects = [digests[version] for version in gone]
+    Ledger(settings().ledger_url).append("removal", by, subjects, {"versions": gone, "remote": settings().data_remote})
+    return gone
