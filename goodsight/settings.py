@@ -24,6 +24,7 @@ class Settings(BaseSettings):
     image: str = Field(default=IMAGE, description="Container image that runs the steps on a cluster.")
     tracking_uri: str = Field(default="", description="MLflow tracking server; default: SQLite under home.")
     ledger_uri: str = Field(default="", description="SQLAlchemy URL of the ledger; default: SQLite under home.")
+    predictions_uri: str = Field(default="", description="SQLAlchemy URL of the prediction log; default: SQLite under home.")
     data_remote: str = Field(default="", description="DVC remote of catalogue versions (folder, s3://bucket/path); default: none.")
     online_store: SecretStr = Field(default=SecretStr(""), description="Redis or Postgres of online features (URL); default: SQLite.")
     inference_port: int = Field(default=8080, ge=1, le=65535, description="TorchServe inference, on loopback.")
@@ -47,6 +48,10 @@ class Settings(BaseSettings):
     @property
     def ledger_url(self) -> str:
         return self.ledger_uri or f"sqlite:///{self.root / 'ledger.db'}"
+
+    @property
+    def predictions_url(self) -> str:
+        return self.predictions_uri or f"sqlite:///{self.root / 'predictions.db'}"
 
 
 @lru_cache(maxsize=1)

@@ -12,20 +12,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Connection, Engine, MetaData, Row, Table, Text, create_engine, event, select
-from sqlalchemy.engine import make_url
+from sqlalchemy import BigInteger, Column, Connection, MetaData, Row, Table, Text, select
 from sqlalchemy.exc import IntegrityError as TakenError
 from sqlalchemy.exc import OperationalError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from goodsight.digests import canonical_json, sha256_json
 from goodsight.errors import BusyError, InputError, IntegrityError
+from lineage.database import engine
 
 GENESIS = "0" * 64
-BUSY_SECONDS = 30
 PAGE = 1_000
 
 metadata = MetaData()
@@ -71,7 +69,7 @@ class Ledger:
     """
 
     def __init__(self, url: str) -> None:
-        self._engine = _engine(url)
+        self._engine = engine(url)
         with self._busy_is_an_error():
             self._create()
 
@@ -168,20 +166,3 @@ def _event(row: Row[Any]) -> Event:
 
 def _broken(seq: Any, what: str) -> IntegrityError:
     return IntegrityError(f"Ledger event {seq!r} is {what}.", "The ledger was altered: restore it from a backup.")
-
-
-def _engine(url: str) -> Engine:
-    if make_url(url).get_backend_name() != "sqlite":
-        return create_engine(url)
-    Path(make_url(url).database or "").parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
-    event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
-    return engine
-
-
-def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    """Writers take the lock before they read the tail, commits reach the disk, and altered text still reads as text."""
-    connection.isolation_level = None
-    connection.text_factory = lambda data: data.decode(errors="backslashreplace")
-    connection.execute("PRAGMA synchronous=FULL")
