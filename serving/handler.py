@@ -18,6 +18,7 @@ from goodsight.errors import InputError
 from goodsight.files import read_json
 from goodsight.settings import settings
 from lineage.predictions import Prediction, PredictionLog, new_id, now
+from serving.features import ProductFeatures, stores
 from serving.predictor import Predictor
 from serving.request import Request, parse
 
@@ -27,6 +28,12 @@ EMPTY = (b"", b"{}")
 def load(folder: Path) -> Predictor:
     """The predictor in a model archive that was unpacked to `folder`."""
     return Predictor.load(folder / "candidate", folder / "index", read_json(folder / "version.json")["version"])
+
+
+def load_features(folder: Path) -> ProductFeatures | None:
+    """The features that serve beside the archive `folder` of a model store, or None where it was deployed without."""
+    beside = stores(folder.parent.parent.parent) / folder.name
+    return ProductFeatures(beside) if beside.is_dir() else None
 
 
 def read_request(body: bytes, content_type: str) -> Request:
@@ -50,14 +57,19 @@ def _read_or_refuse(predictor: Predictor, row: Mapping[str, Any], headers: Mappi
         return error
 
 
-def answer(predictor: Predictor, rows: Sequence[Mapping[str, Any]], context: Any, log: PredictionLog) -> list[str]:
+def answer(
+    predictor: Predictor, features: ProductFeatures | None, rows: Sequence[Mapping[str, Any]], context: Any, log: PredictionLog
+) -> list[str]:
     """One JSON text for each of `rows`, which the log will tell of; sets the HTTP status of each on TorchServe's `context`.
 
     The empty request that drains a version is answered once the log has all that came before it.
     """
     came, started = now(), time.perf_counter()
     read = [_read_or_refuse(predictor, row, context.get_all_request_header(place)) for place, row in enumerate(rows)]
-    answers = iter(predictor.predict_batch([request for request in read if isinstance(request, Request)]))
+    found = predictor.predict_batch([request for request in read if isinstance(request, Request)])
+    if features:
+        features.add(found)
+    answers = iter(found)
     bodies = [{"id": new_id(), **({"error": str(each)} if isinstance(each, InputError) else next(answers))} for each in read]
     latency_ms = 1000 * (time.perf_counter() - started)
     for place, (row, request, body) in enumerate(zip(rows, read, bodies, strict=True)):
@@ -85,7 +97,7 @@ def _logged(
         model_version=predictor.version,
         candidate=predictor.candidate,
         index=predictor.index.digest,
-        features="",
+        features=body.get("features") or "",
         input=asked.digest if asked else sha256_bytes(raw),
         k=asked.k if asked else 0,
         results=[_name_and_score(result) for result in body.get("results", ())],
@@ -102,12 +114,14 @@ class Handler:
     """What a TorchServe worker holds: `initialize` once, then `handle` for each batch."""
 
     predictor: Predictor
+    features: ProductFeatures | None
     log: PredictionLog
 
     def initialize(self, context: Any) -> None:
         folder = Path(context.system_properties["model_dir"])
-        self.predictor = load(folder.resolve())  # the archive in the store, which is the path to name in an error
+        archive = folder.resolve()  # in the store, which is the path to name in an error
+        self.predictor, self.features = load(archive), load_features(archive)
         self.log = PredictionLog(settings().predictions_url)
 
     def handle(self, rows: Sequence[Mapping[str, Any]], context: Any) -> list[str]:
-        return answer(self.predictor, rows, context, self.log)
+        return answer(self.predictor, self.features, rows, context, self.log)
