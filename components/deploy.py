@@ -10,6 +10,7 @@ def deploy_component(
     candidate: dsl.Input[dsl.Model],
     index: dsl.Input[dsl.Artifact],
     snapshot: dsl.Input[dsl.Dataset],
+    store: dsl.Input[dsl.Artifact],
     version: str,
     code: str,
     deployment: dsl.Output[dsl.Artifact],
@@ -20,6 +21,6 @@ def deploy_component(
     from components.steps import deploy as room
 
     with shell.step("deploy", deployment=deployment):
-        inputs = (Path(candidate.path), Path(index.path), Path(snapshot.path))
+        inputs = (Path(candidate.path), Path(index.path), Path(snapshot.path), Path(store.path))
         result = room.deploy(*inputs, version, Path(deployment.path))
     return result
