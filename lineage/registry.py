@@ -111,6 +111,18 @@ def candidate_folder(version: str) -> Path:
     return _local(client, _version(client, version), "candidate")
 
 
+def replace_candidate(version: str, folder: Path) -> None:
+    """Puts `folder`, the same candidate signed anew, in the place of what was registered as `version`.
+
+    Raises `InputError` when it is another candidate.
+    """
+    client = _client()
+    found = _version(client, version)
+    if (digest := read_json(folder / "candidate.json")["digest"]) != found.tags["candidate"]:
+        raise InputError(f"{folder} is candidate {digest[:12]}, not that of version {version}.", "Register it as a new version.")
+    client.log_artifacts(found.run_id or "", str(folder), "candidate")
+
+
 def ui_command() -> str:
     """The command that shows runs and versions in a browser; a password in the URL is not shown."""
     uri = make_url(settings().mlflow_uri).render_as_string()

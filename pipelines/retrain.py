@@ -90,9 +90,8 @@ def retrain(
             )
             _on_cluster(judged)
             with dsl.If(judged.outputs["Output"] == "promote", name="promoted"):
-                candidate = measured.outputs["candidate"]
                 registered = register_component(
-                    candidate=candidate,
+                    candidate=measured.outputs["candidate"],
                     evaluation=measured.outputs["evaluation"],
                     verdict=judged.outputs["verdict"],
                     plots=measured.outputs["plots"],
@@ -102,16 +101,17 @@ def retrain(
                     **shape,
                 )
                 _on_cluster(registered)
+                bundle = registered.outputs["registered"]
                 index = index_component(
-                    candidate=candidate, snapshot=data, table=table, store=features.outputs["store"], code=CODE["index"]
+                    candidate=bundle, snapshot=data, table=table, store=features.outputs["store"], code=CODE["index"]
                 )
                 _on_cluster(index, memory="8G")
                 deployed = deploy_component(
-                    candidate=candidate,
+                    candidate=bundle,
                     index=index.outputs["index"],
                     snapshot=data,
                     store=features.outputs["store"],
-                    version=registered.output,
+                    version=registered.outputs["Output"],
                     code=CODE["deploy"],
                 )
                 _on_cluster(deployed)

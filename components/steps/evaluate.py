@@ -45,12 +45,15 @@ def measure(candidate: Path, snapshot: Path, table: Path, out: Path) -> Any:
 
 
 def measure_champion(version: str, snapshot: Path, table: Path, out: Path) -> None:
-    """The same for the registered `version`; an empty folder when nothing serves yet (`version` is empty)."""
+    """The same for the registered `version`, whose signature must count; an empty folder when nothing serves yet (`version` is empty)."""
     from goodsight.files import whole_folder
     from lineage.registry import candidate_folder
+    from lineage.signing import verify
 
     if version:
-        measure(candidate_folder(version), snapshot, table, out)
+        champion = candidate_folder(version)
+        verify(champion)
+        measure(champion, snapshot, table, out)
     else:
         with whole_folder(out):
             pass
