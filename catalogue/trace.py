@@ -68,16 +68,31 @@ def _object(text: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def having(product: str, home: Path) -> tuple[list[Version], list[Version]]:
+@dataclass(frozen=True)
+class Holding:
+    """A version that has a product: in how many rows, and how many of them validation took out."""
+
+    version: Version
+    rows: int
+    quarantined: int
+
+    @property
+    def kept(self) -> bool:
+        """Whether what was made of the version knows the product."""
+        return self.rows > self.quarantined
+
+
+def having(product: str, home: Path) -> tuple[list[Holding], list[Version]]:
     """The versions that have a product with this id, and those whose bytes are not in this home, of which nobody can say."""
-    seen: dict[Path, bool] = {}
+    counted: dict[Path, int] = {}
     found, unknown = [], []
     for version in versions(home):
         shards = list(_shards(version, home))
         if not shards or not all(shard.is_file() for shard in shards):
             unknown.append(version)
-        elif any(_has(shard, product, seen) for shard in shards):
-            found.append(version)
+        elif rows := sum(_count(shard, product, counted) for shard in shards):
+            aside = home / "validations" / version.digest[:12] / "quarantine.parquet"
+            found.append(Holding(version, rows, _count(aside, product, counted) if aside.is_file() else 0))
     return found, unknown
 
 
@@ -93,10 +108,14 @@ def _kept(home: Path, md5: str) -> Path:
     return root_of(home) / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]
 
 
-def _has(shard: Path, product: str, seen: dict[Path, bool]) -> bool:
+def _count(file: Path, product: str, counted: dict[Path, int]) -> int:
+    """How many rows of a shard, or of a quarantine, are of a product."""
     from pyarrow.parquet import ParquetFile
 
-    if shard not in seen:
-        with ParquetFile(shard) as file:
-            seen[shard] = product in file.read(columns=["id"])["id"].to_pylist()  # a scalar of Arrow's would import pandas
-    return seen[shard]
+    if file not in counted:
+        with ParquetFile(file) as opened:
+            names = [name for name in ("id", "kind") if name in opened.schema_arrow.names]
+            columns = [column.to_pylist() for column in opened.read(columns=names).columns]  # a scalar of Arrow's imports pandas
+        wanted = (product, "product")[: len(names)]
+        counted[file] = sum(row == wanted for row in zip(*columns, strict=True))
+    return counted[file]

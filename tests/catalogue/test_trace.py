@@ -9,6 +9,7 @@ import pytest
 
 from catalogue import trace
 from catalogue.data_repo import git, root_of
+from catalogue.validations import validate_version
 from catalogue.versions import describe, import_version
 from tests.catalogue.made import PRODUCTS, product, write_lines
 
@@ -49,9 +50,18 @@ def test_versions_are_found_by_revision_and_by_the_start_of_a_digest(home: Path)
 def test_the_versions_that_have_a_product(home: Path) -> None:
     first, second, garden = imported(home)
     found, unknown = trace.having("p1", home)
-    assert {version.revision for version in found} == {version.revision for version in (first, second, garden)} and not unknown
-    assert trace.having(f"p{PRODUCTS - 1}", home) == ([first], [])
+    assert {each.version.revision for each in found} == {each.revision for each in (first, second, garden)} and not unknown
+    assert trace.having(f"p{PRODUCTS - 1}", home) == ([trace.Holding(first, 1, 0)], [])
     assert trace.having("nobody", home) == ([], [])
+
+
+def test_a_product_in_quarantine_is_not_kept_and_one_of_which_a_copy_is_there_is(tmp_path: Path) -> None:
+    folder = shop(tmp_path / "shop", PRODUCTS)
+    rows = [json.loads(line) for line in (folder / "products.jsonl").read_text().splitlines()]
+    write_lines(folder / "products.jsonl", [*rows[:-1], rows[1], rows[-1] | {"title": ""}])
+    validate_version(import_version(folder, "shop", tmp_path / "home"), tmp_path / "home")
+    held = {name: trace.having(name, tmp_path / "home")[0][0] for name in ("p0", "p1", f"p{PRODUCTS - 1}")}
+    assert [(each.rows, each.quarantined, each.kept) for each in held.values()] == [(1, 0, True), (2, 1, True), (1, 1, False)]
 
 
 def test_of_a_version_whose_bytes_are_elsewhere_nobody_can_say(home: Path) -> None:
@@ -59,7 +69,7 @@ def test_of_a_version_whose_bytes_are_elsewhere_nobody_can_say(home: Path) -> No
     kept = trace._kept(home, garden.pointer)
     aside = kept.rename(kept.with_suffix(".aside"))
     try:
-        assert trace.having(f"p{PRODUCTS - 1}", home) == ([first], [garden])
+        assert trace.having(f"p{PRODUCTS - 1}", home) == ([trace.Holding(first, 1, 0)], [garden])
     finally:
         aside.rename(kept)
 
