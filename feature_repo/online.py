@@ -76,7 +76,7 @@ class OnlineFeatures:
         """Fresh `events` (with the EVENT_FIELDS): kept, and the values of their products and queries as of `now` are online."""
         with FileLock(self.pushed / ".lock"):
             last = max((int(file.stem) for file in self._pushes()), default=0)
-            _write(events.select(EVENT_FIELDS).cast(EVENTS), self.pushed / f"{last + 1:08d}.parquet")
+            write_table(events.select(EVENT_FIELDS).cast(EVENTS), self.pushed / f"{last + 1:08d}.parquet")
             known = self._known()
             self._tell(known.filter(pc.is_in(known["product"], events["product"])), "product", now)
             self._tell(known.filter(pc.is_in(words_of(known["query"]), words_of(events["query"]))), "query", now)
@@ -86,9 +86,9 @@ class OnlineFeatures:
         with FileLock(self.pushed / ".lock"):
             known = self._known()
             for about in ACTIVITIES:
-                _write(self._tell(known, about, now), self.folder / f"{ACTIVITIES[about][1]}.parquet")
+                write_table(self._tell(known, about, now), self.folder / f"{ACTIVITIES[about][1]}.parquet")
             if len(pushes := self._pushes()) > 1:
-                _write(distinct(self._pushed()), pushes[-1])
+                write_table(distinct(self._pushed()), pushes[-1])
                 for file in pushes[:-1]:
                     file.unlink()
 
@@ -121,7 +121,8 @@ class OnlineFeatures:
         return rows
 
 
-def _write(table: pa.Table, path: Path) -> None:
+def write_table(table: pa.Table, path: Path) -> None:
+    """The Parquet file `path`, whole."""
     out = io.BytesIO()
     pq.write_table(table, out)
     write_bytes(path, out.getvalue())

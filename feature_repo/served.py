@@ -13,11 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
+from filelock import FileLock
 
 from feature_repo.activity import INSTANT
-from feature_repo.online import OnlineFeatures
+from feature_repo.online import OnlineFeatures, write_table
 from feature_repo.store import BEGINNING, CONFIG, open_store, quiet
 from goodsight.files import whole_folder, write_bytes
 
@@ -50,6 +52,17 @@ def forget_features(folder: Path) -> None:
     with open_store(folder) as feast, quiet():
         feast.teardown()
     shutil.rmtree(folder)
+
+
+def forget_events(stores: Path, product: str) -> None:
+    """Takes a product out of what was pushed, and refused, beside the served stores in the folder `stores`."""
+    for path in sorted((stores / "pushed").glob("*.parquet")):
+        with FileLock(path.parent / ".lock"):
+            rows = pq.read_table(path)
+            names_it = pc.match_substring(rows["row"], product) if "row" in rows.column_names else pc.equal(rows["product"], product)
+            left = rows.filter(pc.invert(names_it))
+            if len(left) < len(rows):
+                write_table(left, path)
 
 
 def _embeddings(ids: Sequence[str], vectors: np.ndarray, now: datetime) -> pa.Table:

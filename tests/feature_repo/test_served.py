@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from feature_repo.online import OnlineFeatures
-from feature_repo.served import forget_features, serve_features
+from feature_repo.served import forget_events, forget_features, serve_features
 from feature_repo.store import build_features, historical, open_store
 from goodsight.digests import sha256_folder
 from goodsight.settings import settings
@@ -87,6 +87,15 @@ def test_what_was_pushed_counts_in_every_store_beside_it_and_once(run_store: Pat
         second.push(events_table([event("b", "view", 1.7)]), NOW)
         assert second.products(["b"])["views_30d"] == [3]
     assert sum(pq.read_table(file).num_rows for file in (tmp_path / "pushed").glob("*.parquet")) == 4
+
+
+def test_a_product_is_taken_out_of_what_was_pushed(run_store: Path, tmp_path: Path) -> None:
+    with OnlineFeatures(serve(run_store, tmp_path, 1)) as online:
+        online.push(events_table([event("a", "view", 1.5), event("b", "view", 1.5)]), NOW)
+        online.push(events_table([event("b", "view", 1.6)]), NOW)
+    forget_events(tmp_path, "b")
+    left = [pq.read_table(file)["product"].to_pylist() for file in sorted((tmp_path / "pushed").glob("*.parquet"))]
+    assert left == [["a"], []]
 
 
 @pytest.mark.parametrize("url", ["", *SERVERS], indirect=True)
