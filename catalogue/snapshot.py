@@ -167,7 +167,7 @@ def write_manifest(folder: Path, categories: list[str] | None, source: str, pare
     return manifest
 
 
-def _check_manifest(manifest: Any, path: Path) -> None:
+def check_manifest(manifest: Any, path: Path) -> None:
     """Raises `InputError` when the manifest lacks what reading needs, `IntegrityError` when its own digest is wrong."""
     again = "Import the catalogue again, or fetch the snapshot from its version."
     shapes = {"schema_version": int, "files": dict, "split_rule": str, "counts": dict, "digest": str, "source": str}
@@ -217,7 +217,7 @@ class Snapshot:
             manifest = read_json(file)
         except InputError as error:
             raise InputError(f"broken manifest: {error.message}", "Import the catalogue again.") from error
-        _check_manifest(manifest, file)
+        check_manifest(manifest, file)
         _check_files(path, manifest["files"])
         return cls(path, manifest)
 

@@ -93,18 +93,24 @@ def rotate() -> str:
     return name
 
 
-def distrust(start: str) -> str:
-    """Takes the key whose fingerprint starts with `start` out of the trusted ones: what it signed is refused from now on.
+def withdrawable(start: str) -> str:
+    """The fingerprint of the trusted key that starts with `start`.
 
-    Returns its fingerprint. Raises `InputError` when no one key starts so, or it is the key that signs.
+    Raises `InputError` when no one key starts so, or it is the key that signs.
     """
     found = [name for name in trusted() if start and name.startswith(start)]
     if len(found) != 1:
         raise InputError(f"{len(found)} trusted keys start with {start!r}.", "See them with: goodsight audit keys show")
     if found[0] == current():
         raise InputError(f"The key {start} signs.", "Make a new one first: goodsight audit keys rotate")
-    (trusted_folder() / f"{found[0]}.pub").unlink()
     return found[0]
+
+
+def distrust(start: str) -> str:
+    """Takes a key (see `withdrawable`) out of the trusted ones, and returns its fingerprint: what it signed is refused from now on."""
+    name = withdrawable(start)
+    (trusted_folder() / f"{name}.pub").unlink()
+    return name
 
 
 def _new_pair() -> tuple[str, Path]:

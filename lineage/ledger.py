@@ -104,13 +104,13 @@ class Ledger:
         return length
 
     def accept(self, actor: str, reason: str) -> Event:
-        """Takes the chain for the whole ledger, whatever the checkpoint says, and appends who did so and why (an `override`).
+        """Takes the chain for the whole ledger, whatever the checkpoint says, and appends who did so and why.
 
         For a ledger that was restored from a backup or moved. Raises `IntegrityError` when the chain itself is broken.
         """
         length, digest = self._walk()
         checkpoints.record(length, digest, anyway=True)
-        return self.append("override", actor, [], {"rule": "ledger checkpoint", "reason": reason, "length": length})
+        return self.append("key", actor, [], {"action": "accept the ledger", "reason": reason, "length": length})
 
     def _walk(self) -> tuple[int, str]:
         """The chain's length and last hash, once every event and its subjects are found to be right."""

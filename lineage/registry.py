@@ -99,6 +99,12 @@ def champion() -> dict[str, Any] | None:
     }
 
 
+def versions() -> list[dict[str, Any]]:
+    """Every version with its tags, oldest first."""
+    found = _client().search_model_versions(f"name = '{MODEL}'")
+    return [{"version": str(each.version), **each.tags} for each in sorted(found, key=lambda each: int(each.version))]
+
+
 def trained_on(revisions: Collection[str]) -> list[str]:
     """The versions, oldest first, that learned from one of these catalogue revisions; each has an index of the same products."""
     found = _client().search_model_versions(f"name = '{MODEL}'")

@@ -1,106 +1,102 @@
-"""`goodsight audit`: what stands behind an answer, a model or a snapshot, and what depends on it."""
+"""`goodsight audit`: whether anything was altered since, and whose signatures count."""
 
 from __future__ import annotations
 
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+import getpass
+from dataclasses import asdict
+from typing import Annotated
 
 import typer
 
 from goodsight.errors import InputError
+from pipelines import passport_command
 from pipelines.options import Home, Json, home_of, print_json, refused
 
-if TYPE_CHECKING:
-    from lineage.sources import Sources
+app = typer.Typer(help="What stands behind a model, and whether any of it was altered.", no_args_is_help=True)
+keys_app = typer.Typer(help="The key that signs, and the keys whose signatures count.", no_args_is_help=True)
+app.add_typer(keys_app, name="keys")
+for command in (passport_command.show, passport_command.uses):
+    app.command()(command)
 
-app = typer.Typer(help="Evidence: what stands behind what, and whether it is as it was.", no_args_is_help=True)
-
-Wanted = Annotated[
-    str, typer.Argument(help="The id of an answer, a model version, `champion`, a revision of the data, or the start of a digest.")
-]
-Deep = Annotated[bool, typer.Option("--deep", help="Read every byte: weights, vectors, shards, the whole ledger.")]
-Output = Annotated[Path, typer.Option("--output", "-o", help="The file to write.")]
+Reason = Annotated[str, typer.Option(help="Why; it goes into the ledger.")]
 
 
-def sources(home: Path) -> Sources:
-    """Where the evidence of a home is."""
-    from catalogue.trace import versions
+@app.command()
+def verify(
+    deep: Annotated[bool, typer.Option("--deep", help="Read every byte of the catalogue versions too.")] = False,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Check the ledger, every registered and served model with its index, and the catalogue versions."""
+    from pipelines.audit import checks
+    from pipelines.report import audit_table
+
+    found = list(checks(home_of(home), deep))
+    print_json([asdict(check) for check in found]) if as_json else audit_table(found)
+    wrong = [check for check in found if check.fault]
+    if wrong:
+        message = f"{len(wrong)} of {len(found)} checks failed. First, {wrong[0].name}: {wrong[0].fault}"
+        raise refused(message, "Nothing altered is loaded; restore it from a backup, or make it again.")
+
+
+@app.command()
+def accept(reason: Reason, home: Home = None) -> None:
+    """Take the ledger as it stands for whole: after it was restored from a backup, or moved to another database."""
     from goodsight.settings import settings
-    from lineage.sources import Sources
+    from lineage.ledger import Ledger
 
-    chosen = settings()
-    return Sources(home, chosen.ledger_url, chosen.predictions_url, partial(versions, home), partial(_read_version, home))
-
-
-def _read_version(home: Path, revision: str) -> None:
-    from catalogue.versions import opened
-
-    with opened(revision, home):
-        pass
+    home_of(home)
+    event = Ledger(settings().ledger_url).accept(getpass.getuser(), _given(reason))
+    typer.echo(f"{event.seq - 1:,} events are taken for the whole ledger; event {event.seq:,} says so.")
 
 
-@app.command("show")
-def show(
-    wanted: Wanted,
-    deep: Deep = False,
-    html: Annotated[Path | None, typer.Option(help="Write a page with the graph to this file.")] = None,
-    home: Home = None,
-    as_json: Json = False,
-) -> None:
-    """Show what stands behind an answer, a model or a snapshot, each link checked now."""
-    from lineage.passport import passport
+@keys_app.command("show")
+def keys_show(home: Home = None, as_json: Json = False) -> None:
+    """Show the fingerprint of the key that signs, and of every key that is trusted."""
+    from lineage import keys
 
-    made = passport(wanted, sources(home_of(home)), deep)
-    if html:
-        from lineage.drawing import page
-
-        from goodsight.files import write_bytes
-
-        write_bytes(html, page(made).encode())
+    home_of(home)
+    found = {"signs": keys.current(), "trusted": keys.trusted()}
     if as_json:
-        print_json(made.to_json())
-    elif html:
-        typer.echo(f"Wrote {html}")
+        print_json(found)
     else:
-        from pipelines.audit_report import passport_tree
-
-        passport_tree(made)
-    if count := made.count("altered"):
-        first = next(node for node in made.nodes.values() if node.state == "altered")
-        raise refused(f"{count} of {len(made.nodes)} links are altered. {first.kind} {first.label}: {first.how}", "Do not rely on it.")
+        typer.echo("\n".join(name + "  signs" * (name == found["signs"]) for name in found["trusted"]))
 
 
-@app.command("uses")
-def uses(
-    wanted: Annotated[str, typer.Argument(help="The id of a product, a revision of the data, or the start of a snapshot's digest.")],
-    home: Home = None,
-    as_json: Json = False,
+@keys_app.command("rotate")
+def keys_rotate(reason: Reason, home: Home = None) -> None:
+    """Make a new key that signs from now on; what the one before signed still counts."""
+    from lineage import keys
+
+    home_of(home)
+    reason, before = _given(reason), keys.current()
+    new = keys.rotate()
+    _record({"action": "rotate", "reason": reason, "key": new, "before": before})
+    typer.echo(f"{new} signs from now on.")
+
+
+@keys_app.command("distrust")
+def keys_distrust(
+    fingerprint: Annotated[str, typer.Argument(help="The key's fingerprint, or how it starts.")], reason: Reason, home: Home = None
 ) -> None:
-    """List the models, indexes and answers that depend on a snapshot, or that know a product."""
-    from pipelines.audit_report import uses_tables
+    """Withdraw a key: nothing that it signed is loaded any more."""
+    from lineage import keys
 
-    found = uses_of(wanted, home_of(home))
-    print_json(found) if as_json else uses_tables(found)
+    home_of(home)
+    name = keys.withdrawable(fingerprint)
+    _record({"action": "distrust", "reason": _given(reason), "key": name})
+    keys.distrust(name)
+    typer.echo(f"{name} is not trusted any more.")
 
 
-def uses_of(wanted: str, home: Path) -> dict[str, object]:
-    """What uses a snapshot, or a product where there is no snapshot of that name. Raises `InputError` when there is neither."""
-    from catalogue.trace import having
-    from lineage.passport import subject_of
-    from lineage.uses import of_product, of_snapshot
+def _record(payload: dict[str, str]) -> None:
+    from goodsight.settings import settings
+    from lineage.ledger import Ledger
 
-    place = sources(home)
-    try:
-        subject = subject_of(wanted, place)
-    except InputError:
-        subject = None
-    if subject and subject.kind == "snapshot":
-        return {"snapshot": subject.name, **of_snapshot(subject.name, place)}
-    holdings, unknown = having(wanted, home)
-    found = of_product(wanted, [each.version.digest for each in holdings if each.kept], place)
-    if not holdings and not unknown and not found["shown"]["count"]:
-        hint = "Give the id of a product, a revision of the data, or six letters or more of a snapshot's digest."
-        raise InputError(f"No version of the data and no answer knows {wanted!r}.", hint)
-    versions = [{"revision": each.version.revision, "digest": each.version.digest, "kept": each.kept} for each in holdings]
-    return {"product": wanted, "versions": versions, **found, "elsewhere": [version.revision for version in unknown]}
+    Ledger(settings().ledger_url).append("key", getpass.getuser(), [payload["key"]], payload)
+
+
+def _given(reason: str) -> str:
+    if not reason.strip():
+        raise InputError("A reason is needed.", 'Give --reason "the laptop with the key was lost".')
+    return reason.strip()
