@@ -15,7 +15,7 @@ from cyclonedx.contrib.license.factories import LicenseFactory
 from cyclonedx.model import HashAlgorithm, HashType
 from cyclonedx.model.bom import Bom
 from cyclonedx.model.component import Component, ComponentType
-from cyclonedx.model.license import License
+from cyclonedx.model.license import License, LicenseExpression
 from cyclonedx.output.json import JsonV1Dot6
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
@@ -125,8 +125,7 @@ def _licences(name: str) -> Iterable[License]:
 
 def _disjunctive(name: str) -> Iterable[License]:
     """One of several: an expression cannot stand beside others."""
-    licence = next(iter(_licences(name)), None)
-    return [] if licence is None else [LicenseFactory().make_with_name(name)] if hasattr(licence, "value") else [licence]
+    return [LicenseFactory().make_with_name(name) if isinstance(licence, LicenseExpression) else licence for licence in _licences(name)]
 
 
 def _data_set(facts: Facts) -> dict[str, Any]:
