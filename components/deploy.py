@@ -10,6 +10,7 @@ def deploy_component(
     candidate: dsl.Input[dsl.Model],
     index: dsl.Input[dsl.Artifact],
     snapshot: dsl.Input[dsl.Dataset],
+    store: dsl.Input[dsl.Artifact],
     version: str,
     code: str,
     deployment: dsl.Output[dsl.Artifact],
@@ -19,8 +20,8 @@ def deploy_component(
     from components import shell
     from components.steps import deploy as room
 
-    read = {"candidate": candidate, "index": index, "snapshot": snapshot, "version": version}
+    read = {"candidate": candidate, "index": index, "snapshot": snapshot, "store": store, "version": version}
     with shell.step("deploy", code, read, deployment=deployment):
-        inputs = (Path(candidate.path), Path(index.path), Path(snapshot.path))
+        inputs = (Path(candidate.path), Path(index.path), Path(snapshot.path), Path(store.path))
         result = room.deploy(*inputs, version, Path(deployment.path))
     return result

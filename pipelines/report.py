@@ -114,3 +114,24 @@ def quarantine_table(revision: str, rows: list[dict[str, Any]]) -> None:
     for row in rows:
         table.add_row(row["kind"], escape(row["id"] or ""), escape(f"{row['file']}:{row['line']}"), escape("\n".join(row["reasons"])))
     Console(highlight=False).print(table)
+
+
+def features_table(rows: list[dict[str, Any]]) -> None:
+    """Features down, products across."""
+    table = _table("Features now", "feature", *(escape(row["product_id"]) for row in rows))
+    for name in rows[0]:
+        if name != "product_id":
+            table.add_row(name, *(_said(row[name]) for row in rows))
+    Console(highlight=False).print(table)
+
+
+def _said(value: Any) -> str:
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else escape(str(value))
+
+
+def skew_table(found: list[Any]) -> None:
+    """Features, worst first, with how many products differ."""
+    table = _table("Training-serving skew", "feature", "compared", "differing", "largest difference", "for example")
+    for each in found:
+        table.add_row(each.feature, f"{each.compared:,}", f"{each.differing:,}", f"{each.largest:g}", each.example)
+    Console(highlight=False).print(table)

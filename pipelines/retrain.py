@@ -118,6 +118,7 @@ def retrain(
                     candidate=candidate,
                     index=index.outputs["index"],
                     snapshot=data,
+                    store=features.outputs["store"],
                     version=registered.output,
                     code=CODE["deploy"],
                 )

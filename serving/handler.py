@@ -13,6 +13,7 @@ from typing import Any
 
 from goodsight.errors import InputError
 from goodsight.files import read_json
+from serving.features import ProductFeatures, stores
 from serving.predictor import Predictor
 from serving.request import Request, parse
 
@@ -20,6 +21,12 @@ from serving.request import Request, parse
 def load(folder: Path) -> Predictor:
     """The predictor in a model archive that was unpacked to `folder`."""
     return Predictor.load(folder / "candidate", folder / "index", read_json(folder / "version.json")["version"])
+
+
+def load_features(folder: Path) -> ProductFeatures | None:
+    """The features that serve beside the archive `folder` of a model store, or None where it was deployed without."""
+    beside = stores(folder.parent.parent.parent) / folder.name
+    return ProductFeatures(beside) if beside.is_dir() else None
 
 
 def read_request(body: bytes, content_type: str) -> Request:
@@ -43,11 +50,15 @@ def _read_or_refuse(predictor: Predictor, row: Mapping[str, Any], headers: Mappi
         return error
 
 
-def answer(predictor: Predictor, rows: Sequence[Mapping[str, Any]], context: Any) -> list[str]:
+def answer(
+    predictor: Predictor, features: ProductFeatures | None, rows: Sequence[Mapping[str, Any]], context: Any
+) -> list[str]:
     """One JSON text for each of `rows`; sets the HTTP status of each on TorchServe's `context`."""
     read = [_read_or_refuse(predictor, row, context.get_all_request_header(place)) for place, row in enumerate(rows)]
-    answers = iter(predictor.predict_batch([request for request in read if isinstance(request, Request)]))
-    texts = []
+    found = predictor.predict_batch([request for request in read if isinstance(request, Request)])
+    if features:
+        features.add(found)
+    answers, texts = iter(found), []
     for place, request in enumerate(read):
         context.set_response_content_type(place, "application/json")
         if isinstance(request, InputError):
@@ -61,10 +72,12 @@ class Handler:
     """What a TorchServe worker holds: `initialize` once, then `handle` for each batch."""
 
     predictor: Predictor
+    features: ProductFeatures | None
 
     def initialize(self, context: Any) -> None:
         folder = Path(context.system_properties["model_dir"])
-        self.predictor = load(folder.resolve())  # the archive in the store, which is the path to name in an error
+        archive = folder.resolve()  # in the store, which is the path to name in an error
+        self.predictor, self.features = load(archive), load_features(archive)
 
     def handle(self, rows: Sequence[Mapping[str, Any]], context: Any) -> list[str]:
-        return answer(self.predictor, rows, context)
+        return answer(self.predictor, self.features, rows, context)

@@ -97,6 +97,16 @@ class Index:
             raise IntegrityError(f"The index {path} has {engine.ntotal} vectors for {products.num_rows} products.", REMAKE)
         return Index(record["digest"], record["snapshot"], products, engine)
 
+    @property
+    def ids(self) -> list[str]:
+        """Of the products, in order of their vectors."""
+        return self.products["id"].to_pylist()
+
+    @property
+    def vectors(self) -> np.ndarray:
+        """(N, D), float32."""
+        return self.engine.reconstruct_n(0, self.engine.ntotal)
+
     def search(self, queries: np.ndarray, k: int) -> list[list[tuple[dict[str, Any], float]]]:
         """For each of `queries` (Q, D) its `k` nearest products, best first: (id, title, category, price) and inner product."""
         scores, rows = self.engine.search(np.ascontiguousarray(queries, dtype=np.float32), min(k, self.engine.ntotal))

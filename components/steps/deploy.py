@@ -7,8 +7,8 @@ from typing import Any
 PROBES = 3  # products, and as many queries
 
 
-def deploy(candidate: Path, index: Path, snapshot: Path, version: str, deployment: Path) -> str:
-    """Serves `version` after its smoke test and moves the alias `champion` to it. Returns the endpoint.
+def deploy(candidate: Path, index: Path, snapshot: Path, store: Path, version: str, deployment: Path) -> str:
+    """Serves `version` with a copy of the feature store `store`, and moves the alias `champion` to it. Returns the endpoint.
 
     Raises `RefusedError` when the smoke test fails: what served before goes on serving, and the champion stays.
     """
@@ -19,7 +19,7 @@ def deploy(candidate: Path, index: Path, snapshot: Path, version: str, deploymen
     from goodsight.settings import settings
     from lineage.registry import set_champion
 
-    served = serving.deploy.deploy(candidate, index, version, list(probes(snapshot)), settings().root)
+    served = serving.deploy.deploy(candidate, index, version, list(probes(snapshot)), settings().root, store)
     set_champion(version)
     endpoint = serving.deploy.endpoint()
     write_json(deployment, {**asdict(served), "endpoint": endpoint})
