@@ -41,6 +41,7 @@ def run(wanted: Wanted) -> dict[str, Any]:
     with exclusive(root / "run.lock", f"A run in {root}"):
         started = time.monotonic()
         run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}"
+        os.environ["GOODSIGHT_RUN_ID"] = run_id
         folder = root / "runs" / run_id
         with Listener(folder / "run.log", wanted.quiet) as listener:
             with contextlib.redirect_stdout(listener):
