@@ -19,6 +19,7 @@ from scipy.optimize import brentq
 BLOCK_NUMBERS = 2**23  # counts drawn at a time: 64 MiB
 EXTREME = 1 - 1e-9  # differences of figures between 0 and 1 lie between -1 and 1
 TIE = 1e-12
+FIRST_REACH = 3  # standard errors
 SMALLEST = 1e-300  # whose logarithm is a number
 
 
@@ -55,9 +56,7 @@ class PairedBootstrap:
 
     def interval(self, level: float) -> tuple[float, float]:
         """The differences that neither one-sided test rejects at `level`, below 0.5: a 1 - 2 * `level` interval."""
-        low = self._inverted(self.p_not_above, -EXTREME, level)
-        high = self._inverted(self.p_not_below, EXTREME, level)
-        return low, high
+        return self._inverted(self.p_not_above, -1, level), self._inverted(self.p_not_below, 1, level)
 
     def minimum_detectable_effect(self, level: float, power: float) -> float:
         """The smallest true difference that as many clusters tell from none, with `power`, in a one-sided test at `level`."""
@@ -99,17 +98,22 @@ class PairedBootstrap:
         reach = 1.0
         while mean(reach) < 0 or mean(-reach) > 0:
             reach *= 2
-        return float(brentq(mean, -reach, reach, xtol=1e-12))
+        return float(brentq(mean, -reach, reach, xtol=1e-10))
 
-    def _inverted(self, p: Callable[[float], float], extreme: float, level: float) -> float:
-        """Where `p` crosses `level` between the difference that was seen and `extreme`; -1 or 1 when it does not."""
+    def _inverted(self, p: Callable[[float], float], sign: int, level: float) -> float:
+        """Where `p` crosses `level` on one side of the difference that was seen; `sign` itself when it does not."""
 
         def above(bound: float) -> float:
             return math.log(max(p(bound), SMALLEST) / level)
 
-        if above(extreme) >= 0 or abs(self.difference) >= abs(extreme) and self.difference * extreme > 0:
-            return math.copysign(1.0, extreme)
-        return float(brentq(above, extreme, self.difference, xtol=1e-7))
+        near, far = self.difference, self.difference + sign * FIRST_REACH * self.standard_error
+        while abs(far) < 1 and above(far) > 0:
+            near, far = far, far + 2 * (far - self.difference)
+        if abs(far) >= 1:
+            far = sign * EXTREME
+            if sign * near >= EXTREME or above(far) > 0:
+                return float(sign)
+        return float(brentq(above, near, far, xtol=1e-7))
 
 
 def holm(p: Sequence[float], alpha: float) -> tuple[list[float], list[float]]:
