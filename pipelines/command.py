@@ -84,7 +84,7 @@ def run(
 
 def _policy(path: Path | None) -> str:
     """The text of a policy file, checked before anything runs; empty for the default."""
-    from lineage.gate import Policy
+    from lineage.policy import Policy
 
     if path is None:
         return ""

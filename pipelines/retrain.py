@@ -53,11 +53,13 @@ def retrain(
     champion: str = "",
     max_quarantined: float = 0.2,
     policy: str = "",
+    overrides: str = "",
     run_id: str = "",
 ) -> None:
     """`revision` is a version of the catalogue, `champion` the registered version to compare with (empty: none serves),
 
-    `policy` the YAML text of the gate's policy (empty: the one of this release).
+    `policy` the YAML text of the gate's policy (empty: the one of this release). The gate reads the overrides in the
+    ledger; `overrides` is their digest, so that it judges again when they change.
     """
     exit_task = _on_cluster(finish_component(run_id=run_id, revision=revision))
     exit_task.set_caching_options(False)
@@ -94,6 +96,7 @@ def retrain(
                 evaluation=measured.outputs["evaluation"],
                 champion_evaluation=measured.outputs["champion_evaluation"],
                 policy=policy,
+                overrides=overrides,
                 code=CODE["gate"],
             )
             _on_cluster(judged)
