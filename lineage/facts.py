@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from goodsight.digests import sha256_files
 from goodsight.errors import InputError, IntegrityError
 from goodsight.files import read_json
 from lineage.environment import Tower, towers
-from lineage.gate import Evaluation, bootstrap_means
+from lineage.evaluation import Evaluation
+from lineage.statistics import mean_interval
 
 CONFIDENCE = 0.95
 RESAMPLES = 2_000
@@ -100,16 +99,12 @@ def _check(record: dict[str, Any], verdict: dict[str, Any], manifest: dict[str, 
 
 
 def _figures(measured: Evaluation) -> Iterator[Figure]:
-    tail = (1 - CONFIDENCE) / 2
     for metric in sorted(measured.metrics, key=_natural):
-        _, values = measured.items.get(metric, (None, np.empty(0)))
-        interval = None
-        if len(values):
-            low, high = np.quantile(bootstrap_means(values, RESAMPLES, seed=0), [tail, 1 - tail])
-            interval = (float(low), float(high))
+        items = measured.items.get(metric)
+        interval = mean_interval(items.values, items.clusters, CONFIDENCE, RESAMPLES, seed=0) if items else None
         prefix = f"{metric}_"
         baselines = {name.removeprefix(prefix): other for name, other in measured.baselines.items() if name.startswith(prefix)}
-        yield Figure(metric, measured.metrics[metric], interval, len(values), baselines)
+        yield Figure(metric, measured.metrics[metric], interval, len(items.values) if items else 0, baselines)
 
 
 def _natural(name: str) -> list[str | int]:

@@ -9,7 +9,8 @@ from catalogue.importer import import_catalogue
 from catalogue.snapshot import Snapshot
 from goodsight.files import read_json, write_json
 from lineage.facts import Facts
-from lineage.gate import Policy, decide
+from lineage.gate import decide
+from lineage.policy import Policy
 from models.bundle import Bundle
 from models.candidate import assemble
 from models.config import TASKS
@@ -49,6 +50,7 @@ def made(folder: Path, seed: int = 1) -> Run:
     assemble([folder / task for task in TASKS], run.candidate)
     candidate = read_json(run.candidate / "candidate.json")["digest"]
     run.evaluation.mkdir()
-    evaluate(*bundles, data).save(run.evaluation, {"snapshot": digest, "candidate": candidate})
+    digests = {bundle.task: bundle.digest for bundle in bundles}
+    evaluate(*bundles, data).save(run.evaluation, {"snapshot": digest, "candidate": candidate, "bundles": digests})
     write_json(run.verdict, decide(run.evaluation, None, Policy.load()))
     return run
