@@ -114,3 +114,11 @@ def quarantine_table(revision: str, rows: list[dict[str, Any]]) -> None:
     for row in rows:
         table.add_row(row["kind"], escape(row["id"] or ""), escape(f"{row['file']}:{row['line']}"), escape("\n".join(row["reasons"])))
     Console(highlight=False).print(table)
+
+
+def overrides_table(overrides: list[dict[str, Any]]) -> None:
+    table = _table("Overrides of the gate", "check", "candidate", "by", "until", "in force", "reason")
+    for each in overrides:
+        whom, holds = each["candidate"][:12] or "every one", "yes" if each["in_force"] else "no"
+        table.add_row(*map(escape, (each["check"], whom, each["by"], each["until"], holds, each["reason"])))
+    Console(highlight=False).print(table)
