@@ -107,6 +107,12 @@ def test_checks_that_could_not_be_judged_are_named(facts: Facts) -> None:
     assert "| not judged |" in card(replace(facts, verdict=verdict))
 
 
+def test_an_overridden_check_is_not_told_as_passed(facts: Facts) -> None:
+    verdict = {**facts.verdict, "checks": [{**facts.verdict["checks"][0], "pass": True, "outcome": "overridden"}]}
+    told = card(replace(facts, verdict=verdict)).partition("## Verdict")[2].partition("## Licences")[0]
+    assert "| overridden |" in told and "passed" not in told
+
+
 def test_names_of_users_break_no_table(facts: Facts) -> None:
     odd = replace(facts, manifest={**facts.manifest, "source": "a|b\n## c <script>"})
     text = card(odd)
