@@ -10,6 +10,7 @@ def gate_component(
     evaluation: dsl.Input[dsl.Artifact],
     champion_evaluation: dsl.Input[dsl.Artifact],
     policy: str,
+    overrides: str,
     code: str,
     verdict: dsl.Output[dsl.Artifact],
 ) -> str:

@@ -99,6 +99,12 @@ def champion() -> dict[str, Any] | None:
     }
 
 
+def versions() -> list[dict[str, Any]]:
+    """Every version with its tags, oldest first."""
+    found = _client().search_model_versions(f"name = '{MODEL}'")
+    return [{"version": str(each.version), **each.tags} for each in sorted(found, key=lambda each: int(each.version))]
+
+
 def trained_on(revisions: Collection[str]) -> list[str]:
     """The versions, oldest first, that learned from one of these catalogue revisions; each has an index of the same products."""
     found = _client().search_model_versions(f"name = '{MODEL}'")
@@ -109,6 +115,18 @@ def candidate_folder(version: str) -> Path:
     """The candidate that was registered as `version`. Raises `InputError` when there is no such version."""
     client = _client()
     return _local(client, _version(client, version), "candidate")
+
+
+def replace_candidate(version: str, folder: Path) -> None:
+    """Puts `folder`, the same candidate signed anew, in the place of what was registered as `version`.
+
+    Raises `InputError` when it is another candidate.
+    """
+    client = _client()
+    found = _version(client, version)
+    if (digest := read_json(folder / "candidate.json")["digest"]) != found.tags["candidate"]:
+        raise InputError(f"{folder} is candidate {digest[:12]}, not that of version {version}.", "Register it as a new version.")
+    client.log_artifacts(found.run_id or "", str(folder), "candidate")
 
 
 def ui_command() -> str:

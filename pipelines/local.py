@@ -83,6 +83,7 @@ def _arguments(wanted: Wanted, revision: str, root: Path) -> dict[str, Any]:
         "seed": wanted.seed,
         "max_quarantined": settings().max_quarantined,
         "policy": wanted.policy,
+        "overrides": _overrides(),
     }
     serving = champion() if (root / "mlflow.db").exists() or settings().tracking_uri else None
     version = serving["version"] if serving else ""
@@ -92,6 +93,14 @@ def _arguments(wanted: Wanted, revision: str, root: Path) -> dict[str, Any]:
         if before["model_version"] == version:
             version = before["champion"]
     return {**arguments, "champion": version}
+
+
+def _overrides() -> str:
+    """The digest of the overrides in force: another set is another verdict."""
+    from lineage.ledger import Ledger
+    from lineage.overrides import digest, in_force
+
+    return digest(in_force(Ledger(settings().ledger_url), datetime.now(UTC)))
 
 
 def _memory(arguments: dict[str, Any], root: Path) -> Path:

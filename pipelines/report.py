@@ -135,3 +135,11 @@ def skew_table(found: list[Any]) -> None:
     for each in found:
         table.add_row(each.feature, f"{each.compared:,}", f"{each.differing:,}", f"{each.largest:g}", each.example)
     Console(highlight=False).print(table)
+
+
+def audit_table(checks: list[Any]) -> None:
+    """What was checked, one by one, and what is wrong."""
+    table = _table("Checked", "what", "", "found")
+    for check in checks:
+        table.add_row(check.name, "FAILED" if check.fault else "ok", escape(check.fault or check.found))
+    Console(highlight=False).print(table)

@@ -53,11 +53,13 @@ def retrain(
     champion: str = "",
     max_quarantined: float = 0.2,
     policy: str = "",
+    overrides: str = "",
     run_id: str = "",
 ) -> None:
     """`revision` is a version of the catalogue, `champion` the registered version to compare with (empty: none serves),
 
-    `policy` the YAML text of the gate's policy (empty: the one of this release).
+    `policy` the YAML text of the gate's policy (empty: the one of this release). The gate reads the overrides in the
+    ledger; `overrides` is their digest, so that it judges again when they change.
     """
     exit_task = _on_cluster(finish_component(run_id=run_id, revision=revision))
     exit_task.set_caching_options(False)
@@ -94,13 +96,13 @@ def retrain(
                 evaluation=measured.outputs["evaluation"],
                 champion_evaluation=measured.outputs["champion_evaluation"],
                 policy=policy,
+                overrides=overrides,
                 code=CODE["gate"],
             )
             _on_cluster(judged)
             with dsl.If(judged.outputs["Output"] == "promote", name="promoted"):
-                candidate = measured.outputs["candidate"]
                 registered = register_component(
-                    candidate=candidate,
+                    candidate=measured.outputs["candidate"],
                     evaluation=measured.outputs["evaluation"],
                     verdict=judged.outputs["verdict"],
                     plots=measured.outputs["plots"],
@@ -110,16 +112,17 @@ def retrain(
                     **shape,
                 )
                 _on_cluster(registered)
+                bundle = registered.outputs["registered"]
                 index = index_component(
-                    candidate=candidate, snapshot=data, table=table, store=features.outputs["store"], code=CODE["index"]
+                    candidate=bundle, snapshot=data, table=table, store=features.outputs["store"], code=CODE["index"]
                 )
                 _on_cluster(index, memory="8G")
                 deployed = deploy_component(
-                    candidate=candidate,
+                    candidate=bundle,
                     index=index.outputs["index"],
                     snapshot=data,
                     store=features.outputs["store"],
-                    version=registered.output,
+                    version=registered.outputs["Output"],
                     code=CODE["deploy"],
                 )
                 _on_cluster(deployed)

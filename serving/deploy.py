@@ -22,6 +22,7 @@ from goodsight.errors import GoodsightError, InputError, RefusedError
 from goodsight.files import exclusive, read_json, write_json
 from goodsight.progress import note
 from goodsight.settings import settings
+from lineage.signing import verify
 from serving import features, running, torchserve
 from serving.archive import archive_name, build_archive, digests
 from serving.client import Client
@@ -213,11 +214,14 @@ def deploy(
 
     The running server of `home` switches without a pause; without one, a temporary server makes the trial. Raises
     `RefusedError`, with the old version still serving, when the version does not load or a probe fails; `InputError` when
-    there is no probe or `version` is another model; `BusyError` when another deployment is in progress.
+    there is no probe or `version` is another model; `IntegrityError` when a signature does not count; `BusyError` when another
+    deployment is in progress.
     """
     if not probes:
         raise InputError("A version is deployed only after a smoke test, and there is no probe.", "Give at least one probe.")
     with deploying(home):
+        for folder in (candidate, index):
+            verify(folder)
         _refuse_other_content(candidate, index, version, home)
         build_archive(candidate, index, version, store(home))
         deployment = _deployment(home, version)
