@@ -11,28 +11,26 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Connection, Engine, MetaData, Row, Select, Table, Text, create_engine, event, select
-from sqlalchemy.engine import make_url
+from sqlalchemy import BigInteger, Column, Connection, MetaData, Row, Select, Table, Text, select
 from sqlalchemy.exc import IntegrityError as TakenError
 from sqlalchemy.exc import OperationalError, ProgrammingError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from goodsight.digests import canonical_json, sha256_json
+from goodsight.digests import canonical_json
 from goodsight.errors import BusyError, InputError, IntegrityError
 from goodsight.settings import settings
 from lineage import checkpoints
 from lineage.checkpoints import Checkpoint
+from lineage.database import engine
+from lineage.event import Event, broken
 
 KINDS = (
     "snapshot", "validation", "run", "verdict", "override", "registration", "alias_move", "deploy", "rollback", "erasure", "trigger", "key",
 )  # fmt: skip
 GENESIS = "0" * 64
-BUSY_SECONDS = 30
 PAGE = 1_000
 
 metadata = MetaData()
@@ -56,27 +54,6 @@ subject_table = Table(
 )
 
 
-@dataclass(frozen=True)
-class Event:
-    """One thing that happened: `subjects` are the digests it is about, `previous` the hash of the event before it."""
-
-    seq: int
-    time: str
-    kind: str
-    actor: str
-    subjects: list[str]
-    payload: dict[str, Any]
-    previous: str
-
-    def to_json(self) -> dict[str, Any]:
-        return dict(vars(self))
-
-    @property
-    def hash(self) -> str:
-        """sha256 of the event as canonical JSON."""
-        return sha256_json(self.to_json())
-
-
 class Ledger:
     """The ledger at a SQLAlchemy URL; its tables are made when they are not there.
 
@@ -84,7 +61,7 @@ class Ledger:
     """
 
     def __init__(self, url: str) -> None:
-        self._engine = _engine(url)
+        self._engine = engine(url)
         with self._busy_is_an_error():
             self._create()
 
@@ -108,12 +85,12 @@ class Ledger:
     def events(self, kind: str | None = None) -> list[Event]:
         """The events in order, all or those of one kind. Raises `IntegrityError` when one cannot be read."""
         query = select(table) if kind is None else select(table).where(table.c.kind == kind)
-        return [_event(row) for page in self._pages(query) for row in page]
+        return [Event.of(row._mapping) for page in self._pages(query) for row in page]
 
     def about(self, digest: str) -> list[Event]:
         """The events, in order, that have `digest` among their subjects. Raises `IntegrityError` when one cannot be read."""
         query = select(table).join(subject_table, subject_table.c.seq == table.c.seq).where(subject_table.c.digest == digest)
-        return [_event(row) for page in self._pages(query) for row in page]
+        return [Event.of(row._mapping) for page in self._pages(query) for row in page]
 
     def verify(self) -> int:
         """Walks the whole chain and returns its length.
@@ -142,9 +119,9 @@ class Ledger:
             for row in page:
                 length += 1
                 if row.seq != length:
-                    raise _broken(length, f"missing, {row.seq!r} stands in its place")
-                if _event(row).previous != previous:
-                    raise _broken(length, f"chained to {row.previous!r}, not to the event before it")
+                    raise broken(length, f"missing, {row.seq!r} stands in its place")
+                if Event.of(row._mapping).previous != previous:
+                    raise broken(length, f"chained to {row.previous!r}, not to the event before it")
                 previous = row.hash
             with self._reading() as connection:
                 _check_subjects(connection, page)
@@ -170,6 +147,7 @@ class Ledger:
             connection.execute(table.insert().values(**{**new.to_json(), **texts, "hash": new.hash}))
             _file(connection, new)
         return new
+
     @retry(retry=retry_if_exception_type((TakenError, ProgrammingError)), stop=stop_after_attempt(5), reraise=True)
     def _create(self) -> None:
         """Makes what is missing; another process that does so at the same moment makes it start again."""
@@ -182,7 +160,7 @@ class Ledger:
                 unfiled = not connection.dialect.has_table(connection, subject_table.name)
                 metadata.create_all(connection)
                 for row in connection.execute(select(table)).all() if unfiled else ():
-                    _file(connection, _event(row))
+                    _file(connection, Event.of(row._mapping))
 
     def _reading(self) -> Connection:
         return self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
@@ -236,38 +214,4 @@ def _check_subjects(connection: Connection, page: Sequence[Row[Any]]) -> None:
     of_page = subject_table.c.seq.between(page[0].seq, page[-1].seq)
     found = {(row.digest, row.seq) for row in connection.execute(select(subject_table).where(of_page))}
     if wrong := found ^ {(digest, row.seq) for row in page for digest in json.loads(row.subjects)}:
-        raise _broken(min(seq for _, seq in wrong), "filed under other subjects than its own")
-
-
-def _event(row: Row[Any]) -> Event:
-    """The event in `row`, its bytes checked against its hash."""
-    try:
-        subjects, payload = json.loads(row.subjects), json.loads(row.payload)
-        found = Event(row.seq, row.time, row.kind, row.actor, subjects, payload, row.previous)
-        same = (canonical_json(subjects), canonical_json(payload), found.hash) == (row.subjects, row.payload, row.hash)
-    except (TypeError, ValueError) as error:
-        raise _broken(row.seq, f"unreadable ({error})") from error
-    if not same:
-        raise _broken(row.seq, "not what its hash says")
-    return found
-
-
-def _broken(seq: Any, what: str) -> IntegrityError:
-    return IntegrityError(f"Ledger event {seq!r} is {what}.", "The ledger was altered: restore it from a backup.")
-
-
-def _engine(url: str) -> Engine:
-    if make_url(url).get_backend_name() != "sqlite":
-        return create_engine(url)
-    Path(make_url(url).database or "").parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
-    event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
-    return engine
-
-
-def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    """Writers take the lock before they read the tail, commits reach the disk, and altered text still reads as text."""
-    connection.isolation_level = None
-    connection.text_factory = lambda data: data.decode(errors="backslashreplace")
-    connection.execute("PRAGMA synchronous=FULL")
+        raise broken(min(seq for _, seq in wrong), "filed under other subjects than its own")

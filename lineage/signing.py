@@ -17,15 +17,17 @@ from typing import TYPE_CHECKING, Any
 
 from goodsight.digests import sha256_file
 from goodsight.errors import BusyError, InputError, IntegrityError
-from goodsight.files import write_bytes
+from goodsight.files import read_json, write_bytes
 from goodsight.settings import settings
 from lineage import keys
+from lineage.envelopes import unseal
 
 if TYPE_CHECKING:
     from model_signing.hashing import Config as HashingConfig
     from model_signing.verifying import Config as VerifyingConfig
 
 SIGNATURE = "model.sig"
+STATEMENT = "application/vnd.in-toto+json"
 RULES = {"method": "files", "hash_type": "sha256", "allow_symlinks": False, "ignore_paths": [SIGNATURE]}
 AGAIN = "Take the folder whole, as it was signed, or make it again: goodsight run"
 
@@ -66,6 +68,20 @@ def verify(folder: Path) -> str:
     if signed.rules != RULES:
         raise IntegrityError(f"{folder / SIGNATURE} was made by other rules than ours: {signed.rules}.", AGAIN)
     return signer
+
+
+def signed_files(folder: Path) -> tuple[str, dict[str, str]]:
+    """The fingerprint of the trusted key that signed `folder`, and path -> sha256 of every file as it was then.
+
+    In a fraction of the time of `verify`, since it reads the signature alone: the files themselves are still to be compared.
+    Raises `IntegrityError` when the signature is missing, altered, by a key that is not trusted, or by Sigstore.
+    """
+    path = folder / SIGNATURE
+    signed = _Signed.read(folder)
+    envelope = read_json(path)["dsseEnvelope"]
+    signatures = [{**each, "keyid": signed.key} for each in envelope["signatures"]]
+    _, signer = unseal({**envelope, "signatures": signatures}, STATEMENT, path)
+    return signer, dict(signed.files)
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,7 @@ def test_an_acknowledged_event_outlives_a_killed_writer(tmp_path: Path) -> None:
 
 
 def test_a_ledger_held_by_another_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lineage.ledger.BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("lineage.database.BUSY_SECONDS", 0.1)
     ledger = Ledger(url(tmp_path / "ledger.db"))
     holder = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")

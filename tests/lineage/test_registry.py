@@ -142,7 +142,7 @@ def test_champion_moves_keep_the_previous_one_and_are_in_the_ledger(work: Path) 
 
 def test_no_alias_moves_when_the_ledger_cannot_take_it(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     version = register(work, "a")
-    monkeypatch.setattr("lineage.ledger.BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("lineage.database.BUSY_SECONDS", 0.1)
     Ledger(settings().ledger_url)
     holder = sqlite3.connect(settings().root / "ledger.db", isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")

@@ -155,6 +155,7 @@ def serve() -> Iterator[Callable[[Path], Served]]:
         ports = Ports.free()
         environment = {
             **os.environ,
+            "GOODSIGHT_HOME": str(home),
             "GOODSIGHT_INFERENCE_PORT": str(ports.inference),
             "GOODSIGHT_MANAGEMENT_PORT": str(ports.management),
             "GOODSIGHT_METRICS_PORT": str(ports.metrics),
