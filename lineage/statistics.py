@@ -116,6 +116,15 @@ class PairedBootstrap:
         return float(brentq(above, near, far, xtol=1e-7))
 
 
+def mean_interval(values: np.ndarray, clusters: np.ndarray, confidence: float, resamples: int, seed: int) -> tuple[float, float]:
+    """Interval of the mean of `values` (items,) in [0, 1], whose `clusters` (items,) are independent of each other.
+
+    By the same bootstrap, which holds both ends possible: it does not take "all of 50 were right" for certainty.
+    """
+    low, high = PairedBootstrap(2 * values - 1, clusters, resamples, seed).interval((1 - confidence) / 2)
+    return (1 + low) / 2, (1 + high) / 2
+
+
 def holm(p: Sequence[float], alpha: float) -> tuple[list[float], list[float]]:
     """Holm's (1979) adjusted p-values, and the level at which each comparison is judged, in the order given.
 

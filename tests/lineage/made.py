@@ -9,7 +9,8 @@ from catalogue.importer import import_catalogue
 from catalogue.snapshot import Snapshot
 from goodsight.files import read_json, write_json
 from lineage.facts import Facts
-from lineage.gate import Policy, decide
+from lineage.gate import decide
+from lineage.policy import Policy
 from models.bundle import Bundle
 from models.candidate import assemble
 from models.config import TASKS
