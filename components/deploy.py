@@ -11,6 +11,7 @@ def deploy_component(
     index: dsl.Input[dsl.Artifact],
     snapshot: dsl.Input[dsl.Dataset],
     version: str,
+    champion: str,
     code: str,
     deployment: dsl.Output[dsl.Artifact],
 ) -> str:
@@ -21,5 +22,5 @@ def deploy_component(
 
     with shell.step("deploy", deployment=deployment):
         inputs = (Path(candidate.path), Path(index.path), Path(snapshot.path))
-        result = room.deploy(*inputs, version, Path(deployment.path))
+        result = room.deploy(*inputs, version, champion, Path(deployment.path))
     return result

@@ -22,7 +22,7 @@ from sqlalchemy.exc import OperationalError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from goodsight.digests import canonical_json, sha256_json
-from goodsight.errors import BusyError, InputError, IntegrityError
+from goodsight.errors import BusyError, ConflictError, InputError, IntegrityError
 
 GENESIS = "0" * 64
 BUSY_SECONDS = 30
@@ -75,21 +75,23 @@ class Ledger:
         with self._busy_is_an_error():
             self._create()
 
-    def append(self, kind: str, actor: str, subjects: Sequence[str], payload: dict[str, Any]) -> Event:
+    def append(self, kind: str, actor: str, subjects: Sequence[str], payload: dict[str, Any], expect: int | None = None) -> Event:
         """Adds one event at the end and returns it; once returned it is on disk.
 
-        Raises `InputError` when `payload` is not JSON.
+        With `expect` it is added only while the newest event of its kind is the one with that seq (0: there is none), whoever else
+        appends at the same time, on this machine or another. Raises `ConflictError` when it is not, and `InputError` when `payload`
+        is not JSON.
         """
         try:
             canonical_json([kind, actor, list(subjects), payload]).encode()
         except (TypeError, ValueError) as error:
             raise InputError(f"A ledger event of kind {kind!r} is not JSON: {error}", "Use plain values.") from error
         with self._busy_is_an_error():
-            return self._append(kind, actor, list(subjects), payload)
+            return self._append(kind, actor, list(subjects), payload, expect)
 
     def events(self, kind: str | None = None) -> list[Event]:
         """The events in order, all or those of one kind. Raises `IntegrityError` when one cannot be read."""
-        return [_event(row) for row in self._rows() if kind is None or row.kind == kind]
+        return [_event(row) for row in self._rows(kind)]
 
     def verify(self) -> int:
         """Walks the whole chain and returns its length. Raises `IntegrityError` naming the first altered event."""
@@ -108,10 +110,12 @@ class Ledger:
         stop=stop_after_attempt(50),
         reraise=True,
     )
-    def _append(self, kind: str, actor: str, subjects: list[str], payload: dict[str, Any]) -> Event:
+    def _append(self, kind: str, actor: str, subjects: list[str], payload: dict[str, Any], expect: int | None) -> Event:
         """One attempt; another writer's event with the same seq (SQLite waits instead) makes it start again."""
         with self._engine.begin() as connection:
             seq, previous = _tail(connection)
+            if expect is not None:
+                _check_newest(connection, kind, expect)  # after the tail: what is added between the two takes the seq that this one wants
             time = datetime.now(UTC).isoformat(timespec="microseconds")
             new = Event(seq + 1, time, kind, actor, subjects, payload, previous)
             texts = {"subjects": canonical_json(subjects), "payload": canonical_json(payload)}
@@ -135,11 +139,13 @@ class Ledger:
         except (OperationalError, TakenError) as error:
             raise BusyError(f"The ledger {self._engine.url!r} did not answer: {error.orig}", "Try again.") from error
 
-    def _rows(self) -> Iterator[Row[Any]]:
-        """Every row in order of seq, a page at a time: no reader holds a lock for long."""
+    def _rows(self, kind: str | None = None) -> Iterator[Row[Any]]:
+        """Every row, or every one of a kind, in order of seq, a page at a time: no reader holds a lock for long."""
         last = None
         while True:
             query = select(table).order_by(table.c.seq).limit(PAGE)
+            if kind is not None:
+                query = query.where(table.c.kind == kind)
             with self._reading() as connection:
                 page = connection.execute(query if last is None else query.where(table.c.seq > last)).all()
             yield from page
@@ -151,6 +157,13 @@ class Ledger:
 def _tail(connection: Connection) -> tuple[int, str]:
     row = connection.execute(select(table.c.seq, table.c.hash).order_by(table.c.seq.desc()).limit(1)).first()
     return (row.seq, row.hash) if row else (0, GENESIS)
+
+
+def _check_newest(connection: Connection, kind: str, expect: int) -> None:
+    newest = connection.execute(select(table.c.seq).where(table.c.kind == kind).order_by(table.c.seq.desc()).limit(1)).scalar() or 0
+    if newest != expect:
+        message = f"The newest event of kind {kind!r} is {newest}, not {expect}: another process was first."
+        raise ConflictError(message, "Read the ledger again, then decide again.")
 
 
 def _event(row: Row[Any]) -> Event:

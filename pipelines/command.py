@@ -12,7 +12,7 @@ import typer
 
 import goodsight
 from goodsight.errors import GoodsightError, InputError
-from pipelines import catalogue_command
+from pipelines import catalogue_command, models_command
 from pipelines.options import WHICH, Home, Json, home_of, print_json, refused
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 pipeline_app = typer.Typer(help="The retraining pipeline for a cluster.", no_args_is_help=True)
 app.add_typer(catalogue_command.app, name="catalogue")
+app.add_typer(models_command.app, name="models")
 app.add_typer(pipeline_app, name="pipeline")
 
 Count = Annotated[int, typer.Option("-k", min=1, max=100, help="How many answers.")]

@@ -9,8 +9,7 @@ from catalogue.erasure import mark
 from catalogue.validations import forget
 from catalogue.versions import describe, erase_version
 from goodsight.errors import InputError
-from goodsight.settings import settings
-from lineage.ledger import Ledger
+from lineage import record
 from lineage.registry import trained_on
 
 
@@ -26,6 +25,8 @@ def erase(name: str, product: str, reason: str, by: str, home: Path) -> dict[str
     revision, versions = erase_version(name, product, home)
     forget([describe(version, home)["digest"] for version in versions], home)
     found = {"revision": revision, "versions": versions, "models": trained_on(versions)}
-    subjects = [describe(version, home)["digest"] for version in (revision, *versions)]
-    Ledger(settings().ledger_url).append("erasure", by, subjects, {"product": mark(name, product), "reason": reason.strip(), **found})
+    without = describe(revision, home)
+    record.snapshot(without, "erasure", by, reason.strip())
+    digests = [without["digest"], *(describe(version, home)["digest"] for version in versions)]
+    record.erasure(digests, by, {"product": mark(name, product), "reason": reason.strip(), **found})
     return found

@@ -111,6 +111,7 @@ def retrain(
                     index=index.outputs["index"],
                     snapshot=data,
                     version=registered.output,
+                    champion=champion,
                     code=CODE["deploy"],
                 )
                 _on_cluster(deployed)

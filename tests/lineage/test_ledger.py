@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from goodsight.errors import BusyError, InputError, IntegrityError
+from goodsight.errors import BusyError, ConflictError, InputError, IntegrityError
 from lineage.ledger import GENESIS, Ledger
 
 COLUMNS = ["seq", "time", "kind", "actor", "subjects", "payload", "previous", "hash"]
@@ -85,6 +85,52 @@ def test_four_processes_append_at_once_without_gap_or_loss(tmp_path: Path) -> No
     for number in range(4):
         mine = [event.payload["number"] for event in ledger.events() if event.actor == f"writer {number}"]
         assert mine == list(range(50))
+
+
+def test_an_event_is_added_only_while_the_newest_of_its_kind_is_the_expected_one(ledger: Ledger) -> None:
+    with pytest.raises(ConflictError, match="newest event of kind 'verdict' is 2, not 0"):
+        ledger.append("verdict", "late", [], {}, expect=0)
+    assert ledger.append("verdict", "in time", [], {}, expect=2).seq == 4
+    assert ledger.append("deploy", "first", [], {}, expect=0).seq == 5
+    assert ledger.verify() == 5
+
+
+def climb(address: str, actor: str) -> None:
+    """Adds 25 events, each to the newest that this process knows of."""
+    ledger, added = Ledger(address), 0
+    while added < 25:
+        newest = ledger.events("verdict")
+        try:
+            ledger.append("verdict", actor, [], {"after": newest[-1].seq if newest else 0}, expect=newest[-1].seq if newest else 0)
+            added += 1
+        except ConflictError:
+            continue
+
+
+def race(address: str) -> None:
+    """Three processes race with another that appends other events all the time; none of the three misses one of another's."""
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=climb, args=(address, f"climber {number}")) for number in range(3)]
+    writers.append(context.Process(target=chatter, args=(address,)))
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+        assert writer.exitcode == 0
+    ledger = Ledger(address)
+    found = ledger.events("verdict")
+    assert len(found) == 75 and ledger.verify() == 125
+    assert [event.payload["after"] for event in found] == [0, *(event.seq for event in found[:-1])]
+
+
+def chatter(address: str) -> None:
+    ledger = Ledger(address)
+    for _ in range(50):
+        ledger.append("run", "chatter", [], {})
+
+
+def test_of_those_who_expect_the_same_one_wins(tmp_path: Path) -> None:
+    race(url(tmp_path / "ledger.db"))
 
 
 def test_an_acknowledged_event_outlives_a_killed_writer(tmp_path: Path) -> None:
