@@ -24,6 +24,10 @@ class Settings(BaseSettings):
     image: str = Field(default=IMAGE, description="Container image that runs the steps on a cluster.")
     tracking_uri: str = Field(default="", description="MLflow tracking server; default: SQLite under home.")
     ledger_uri: str = Field(default="", description="SQLAlchemy URL of the ledger; default: SQLite under home.")
+    ledger_checkpoint: str = Field(default="", description="File of the ledger's signed checkpoint; default: under home.")
+    keys: str = Field(default="", description="Folder of the key that signs and of the keys that are trusted; default: keys under home.")
+    signer: str = Field(default="", description="Who signs models: sigstore:IDENTITY@ISSUER; default: the key of GOODSIGHT_KEYS.")
+    predictions_uri: str = Field(default="", description="SQLAlchemy URL of the prediction log; default: SQLite under home.")
     data_remote: str = Field(default="", description="DVC remote of catalogue versions (folder, s3://bucket/path); default: none.")
     online_store: SecretStr = Field(default=SecretStr(""), description="Redis or Postgres of online features (URL); default: SQLite.")
     inference_port: int = Field(default=8080, ge=1, le=65535, description="TorchServe inference, on loopback.")
@@ -47,6 +51,18 @@ class Settings(BaseSettings):
     @property
     def ledger_url(self) -> str:
         return self.ledger_uri or f"sqlite:///{self.root / 'ledger.db'}"
+
+    @property
+    def checkpoint_file(self) -> Path:
+        return Path(self.ledger_checkpoint).expanduser().resolve() if self.ledger_checkpoint else self.root / "ledger.checkpoint.json"
+
+    @property
+    def keys_folder(self) -> Path:
+        return Path(self.keys).expanduser().resolve() if self.keys else self.root / "keys"
+
+    @property
+    def predictions_url(self) -> str:
+        return self.predictions_uri or f"sqlite:///{self.root / 'predictions.db'}"
 
 
 @lru_cache(maxsize=1)

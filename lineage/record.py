@@ -48,9 +48,11 @@ def verdict(path: Path, actor: str) -> None:
     judged, digest = read_json(path), sha256_file(path)
     parts = [judged[name] or {} for name in ("candidate", "champion")]
     subjects = [part.get(name) for part in parts for name in ("digest", "evaluation", "snapshot")]
-    failed = [f"{check['metric']}: {check['name']}" for check in judged["checks"] if check["pass"] is False]
+    failed = [check["id"] for check in judged["checks"] if check["pass"] is False]
+    overridden = [check["id"] for check in judged["checks"] if check["override"]]
     facts = {name: judged[name] for name in ("decision", "candidate", "champion", "policy")}
-    _append("verdict", actor, [digest, judged["policy"], *subjects], {**facts, "verdict": digest, "failed": failed})
+    facts |= {"verdict": digest, "failed": failed, "overridden": overridden}
+    _append("verdict", actor, [digest, judged["policy"], *subjects], facts)
 
 
 def registration(version: str, tags: dict[str, str], actor: str) -> None:

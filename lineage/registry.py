@@ -1,8 +1,8 @@
 """The model registry: MLflow runs and versions of the registered model `goodsight`.
 
 A version is one candidate, told by its digest: registering it again gives the same version. The alias `candidate` is the one
-registered last; who is champion is said by `lineage.champion`. A version that came to deployment has its index and the
-requests of its smoke test with its run, so that it can be served again. Artifacts lie under home, or where a tracking server
+registered last; who is champion is said by `lineage.champion`. A version that came to deployment has what it is served with in
+its run, so that it can be served again. Artifacts lie under home, or where a tracking server
 puts them. MLflow takes seconds to import, so only the functions here import it.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,9 +31,19 @@ if TYPE_CHECKING:
 
 MODEL = EXPERIMENT = "goodsight"
 DIGEST_LENGTH = 36  # longest dataset digest MLflow stores; the whole one is in the version's tag `snapshot`
-INDEX, PROBES = "index", "probes.json"  # where a run keeps what serves its candidate
+INDEX, FEATURES, PROBES = "index", "features", "probes.json"  # where a run keeps what its candidate is served with
 FACTS = ("candidate", "snapshot", "revision", "architecture", "verdict", "decision")  # the tags that a version gets with it
 CHATTY = ("alembic", "mlflow")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a version is served with. `features` is the feature store of its run, `probes` the requests of its smoke test."""
+
+    candidate: Path
+    index: Path
+    features: Path | None
+    probes: list[dict[str, Any]]
 
 
 def register(
@@ -73,13 +84,13 @@ def register(
     return str(version.version)
 
 
-def keep_for_serving(version: str, index: Path, probes: list[dict[str, Any]]) -> None:
-    """Keeps the index of `version` and the requests of its smoke test with its run, so that it can be served again at any time.
+def keep_parts(version: str, parts: Parts) -> None:
+    """Keeps with the run of `version` what it is served with, so that it can be served again at any time.
 
     The tag `index`, its digest, is set last: it says that all of it is there. Raises `InputError` when the version was served
     with another index: then it names one candidate and one index for ever.
     """
-    client, digest = connect(), read_json(index / "index.json")["digest"]
+    client, digest = connect(), read_json(parts.index / "index.json")["digest"]
     registered = found(client, version)
     run = registered.run_id or ""
     if registered.tags.get("index") == digest:
@@ -87,23 +98,31 @@ def keep_for_serving(version: str, index: Path, probes: list[dict[str, Any]]) ->
     served = [event.payload["index"] for event in Ledger(settings().ledger_url).events("deploy") if event.payload["version"] == version]
     if served and digest not in served:
         raise InputError(f"Version {version} was served with the index {served[-1][:12]}.", "Give the new model a new version.")
-    client.log_artifacts(run, str(index), f"{INDEX}/{digest}")
-    client.log_dict(run, {"probes": probes}, PROBES)
+    client.log_artifacts(run, str(parts.index), f"{INDEX}/{digest}")
+    if parts.features:
+        client.log_artifacts(run, str(parts.features), f"{FEATURES}/{digest}")
+    client.log_dict(run, {"probes": parts.probes}, PROBES)
     client.set_model_version_tag(MODEL, version, "index", digest)
 
 
-def served_with(version: str) -> tuple[Path, Path, list[dict[str, Any]]]:
-    """The candidate, the index and the smoke test's requests of a version, as `keep_for_serving` kept them.
+def parts_of(version: str) -> Parts:
+    """What a version is served with, as `keep_parts` kept it.
 
     Raises `InputError` when there is no such version, or it never came to deployment.
     """
     client = connect()
     registered = found(client, version)
-    if "index" not in registered.tags:
+    digest = registered.tags.get("index")
+    if digest is None:
         again = f"goodsight run --revision {registered.tags['revision']} with what it was trained with: the cache has the rest."
         raise InputError(f"Version {version} has no index: its run ended before deployment.", again)
-    index = _local(client, registered, f"{INDEX}/{registered.tags['index']}")
-    return _local(client, registered, "candidate"), index, read_json(_local(client, registered, PROBES))["probes"]
+    stored = client.list_artifacts(registered.run_id or "", f"{FEATURES}/{digest}")
+    return Parts(
+        candidate=_local(client, registered, "candidate"),
+        index=_local(client, registered, f"{INDEX}/{digest}"),
+        features=_local(client, registered, f"{FEATURES}/{digest}") if stored else None,
+        probes=read_json(_local(client, registered, PROBES))["probes"],
+    )
 
 
 def versions() -> list[dict[str, Any]]:
@@ -149,6 +168,18 @@ def candidate_folder(version: str) -> Path:
     """The candidate that was registered as `version`. Raises `InputError` when there is no such version."""
     client = connect()
     return _local(client, found(client, version), "candidate")
+
+
+def replace_candidate(version: str, folder: Path) -> None:
+    """Puts `folder`, the same candidate signed anew, in the place of what was registered as `version`.
+
+    Raises `InputError` when it is another candidate.
+    """
+    client = connect()
+    registered = found(client, version)
+    if (digest := read_json(folder / "candidate.json")["digest"]) != registered.tags["candidate"]:
+        raise InputError(f"{folder} is candidate {digest[:12]}, not that of version {version}.", "Register it as a new version.")
+    client.log_artifacts(registered.run_id or "", str(folder), "candidate")
 
 
 def ui_command() -> str:

@@ -12,7 +12,7 @@ import typer
 
 import goodsight
 from goodsight.errors import GoodsightError, InputError
-from pipelines import catalogue_command, models_command
+from pipelines import audit_command, catalogue_command, features_command, models_command
 from pipelines.options import WHICH, Home, Json, home_of, print_json, refused
 
 app = typer.Typer(
@@ -24,7 +24,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 pipeline_app = typer.Typer(help="The retraining pipeline for a cluster.", no_args_is_help=True)
+app.add_typer(audit_command.app, name="audit")
 app.add_typer(catalogue_command.app, name="catalogue")
+app.add_typer(features_command.app, name="features")
 app.add_typer(models_command.app, name="models")
 app.add_typer(pipeline_app, name="pipeline")
 
@@ -83,7 +85,7 @@ def run(
 
 def _policy(path: Path | None) -> str:
     """The text of a policy file, checked before anything runs; empty for the default."""
-    from lineage.gate import Policy
+    from lineage.policy import Policy
 
     if path is None:
         return ""

@@ -46,6 +46,7 @@ def run(wanted: Wanted) -> dict[str, Any]:
     with exclusive(root / "run.lock", f"A run in {root}"):
         started = time.monotonic()
         run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}"
+        os.environ["GOODSIGHT_RUN_ID"] = run_id
         folder = root / "runs" / run_id
         with Listener(folder / "run.log", wanted.quiet) as listener, _in_the_ledger(run_id, listener.story) as ended:
             with contextlib.redirect_stdout(listener):
@@ -117,6 +118,7 @@ def _arguments(wanted: Wanted, revision: str, root: Path) -> dict[str, Any]:
         "seed": wanted.seed,
         "max_quarantined": settings().max_quarantined,
         "policy": wanted.policy,
+        "overrides": _overrides(),
     }
     now = champion.current()
     version = now.version if now else ""
@@ -126,6 +128,14 @@ def _arguments(wanted: Wanted, revision: str, root: Path) -> dict[str, Any]:
         if before["model_version"] == version:
             version = before["champion"]
     return {**arguments, "champion": version}
+
+
+def _overrides() -> str:
+    """The digest of the overrides in force: another set is another verdict."""
+    from lineage.ledger import Ledger
+    from lineage.overrides import digest, in_force
+
+    return digest(in_force(Ledger(settings().ledger_url), datetime.now(UTC)))
 
 
 def _memory(arguments: dict[str, Any], root: Path) -> Path:

@@ -44,8 +44,7 @@ def show(version: Version, home: Home = None, as_json: Json = False) -> None:
     home_of(home)
     champion.current()
     found = registry.describe(version)
-    events = [event for event in Ledger(settings().ledger_url).events() if found["candidate"] in event.subjects]
-    found["events"] = [event.to_json() for event in events]
+    found["events"] = [event.to_json() for event in Ledger(settings().ledger_url).about(found["candidate"])]
     print_json(found) if as_json else model_tables(found)
 
 

@@ -190,3 +190,32 @@ def _age(time: str) -> str:
         if seconds >= length:
             return f"{seconds // length:.0f} {unit}"
     return f"{seconds:.0f} s"
+
+
+def features_table(rows: list[dict[str, Any]]) -> None:
+    """Features down, products across."""
+    table = _table("Features now", "feature", *(escape(row["product_id"]) for row in rows))
+    for name in rows[0]:
+        if name != "product_id":
+            table.add_row(name, *(_said(row[name]) for row in rows))
+    Console(highlight=False).print(table)
+
+
+def _said(value: Any) -> str:
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else escape(str(value))
+
+
+def skew_table(found: list[Any]) -> None:
+    """Features, worst first, with how many products differ."""
+    table = _table("Training-serving skew", "feature", "compared", "differing", "largest difference", "for example")
+    for each in found:
+        table.add_row(each.feature, f"{each.compared:,}", f"{each.differing:,}", f"{each.largest:g}", each.example)
+    Console(highlight=False).print(table)
+
+
+def audit_table(checks: list[Any]) -> None:
+    """What was checked, one by one, and what is wrong."""
+    table = _table("Checked", "what", "", "found")
+    for check in checks:
+        table.add_row(check.name, "FAILED" if check.fault else "ok", escape(check.fault or check.found))
+    Console(highlight=False).print(table)

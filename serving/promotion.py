@@ -7,33 +7,32 @@ version became champion meanwhile the server is switched back. In the ledger, a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from goodsight.errors import InputError
 from lineage import champion, record, registry
+from lineage.registry import Parts
 from serving import deploy
 from serving.deploy import Deployment, Probe
 
 
-def take_over(
-    version: str, candidate: Path, index: Path, probes: Sequence[Probe], seen: str | None, by: str, reason: str, home: Path
-) -> Deployment:
+def take_over(version: str, parts: Parts, seen: str | None, by: str, reason: str, home: Path) -> Deployment:
     """Serves the registered `version` after its smoke test and makes it champion in the place of `seen` (None: there was none).
 
-    Its index and `probes` are kept in the registry, so that it can be promoted again. Raises `ConflictError` when another
-    version is champion, before the smoke test or after, and like `serving.deploy.deploy`; what served before serves on.
+    What it is served with is kept in the registry, so that it can be promoted again. Raises `ConflictError` when another version
+    is champion, before the smoke test or after it, and like `serving.deploy.deploy`; what served before serves on.
     """
     champion.check(version, seen)
-    registry.keep_for_serving(version, index, [asdict(probe) for probe in probes])
+    registry.keep_parts(version, parts)
+    probes = [Probe(**each) for each in parts.probes]
 
     def confirm(deployment: Deployment) -> None:
         champion.check(version, seen)
         record.deploy(asdict(deployment), [probe.name for probe in probes], by, reason)
         champion.move(version, seen, by, reason)
 
-    deployment = deploy.deploy(candidate, index, version, probes, home, confirm)
+    deployment = deploy.deploy(parts.candidate, parts.index, version, probes, home, parts.features, confirm)
     champion.current()
     return deployment
 
@@ -45,9 +44,7 @@ def promote(version: str, by: str, reason: str, home: Path) -> Deployment:
     """
     _needs_reason(reason)
     now = champion.current()
-    candidate, index, asked = registry.served_with(version)
-    probes = [Probe(**each) for each in asked]
-    return take_over(version, candidate, index, probes, now.version if now else None, by, reason, home)
+    return take_over(version, registry.parts_of(version), now.version if now else None, by, reason, home)
 
 
 def rollback(by: str, reason: str, home: Path) -> Deployment:

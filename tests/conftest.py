@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from goodsight.settings import settings, silence_telemetry
+from tests.servers import postgres_url, redis_url
+
+__all__ = ["postgres_url", "redis_url"]
 
 for threads in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[threads] = "1"  # before torch is imported, here and in the processes that tests start

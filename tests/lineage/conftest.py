@@ -1,4 +1,4 @@
-"""A home with an empty MLflow store, and what a registration takes."""
+"""One finished run for all that is written about it, and a home with an empty MLflow store to register in."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from goodsight.settings import settings
-from tests.lineage.made import write_work
+from tests.lineage.made import Run, made
+from tests.lineage.registered import write_work
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Not to be changed."""
+    return made(tmp_path_factory.mktemp("run"))
 
 
 @pytest.fixture(scope="session")
@@ -31,5 +38,5 @@ def home(empty_store: Path) -> Path:
 
 @pytest.fixture
 def work(tmp_path: Path) -> Path:
-    """Two candidates `a` and `b` with what the pipeline's steps make of them (`tests.lineage.made.write_work`)."""
+    """Two candidates `a` and `b` with what the pipeline's steps make of them (`tests.lineage.registered.write_work`)."""
     return write_work(tmp_path)

@@ -1,36 +1,54 @@
-"""What the steps before registration leave behind, in a few bytes."""
+"""What one run leaves behind, at size tiny: a candidate, its evaluation, the verdict on it, and the snapshot it names."""
 
 from __future__ import annotations
 
-import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from lineage import registry
-
-SNAPSHOT = {"name": "furniture", "digest": "5" * 64, "source": "data/furniture"}
-FIGURES = {"metrics": {"query_to_product_recall@1": 0.75, "leaf_accuracy": 0.5}, "baselines": {"tfidf": 0.25}}
-
-
-def write_work(folder: Path, names: str = "ab") -> Path:
-    """Writes candidates of one letter, with an index each (`index-a`), `evaluation`, `plots` and `verdict.json` to `folder`."""
-    for name in names:
-        (folder / name / "retrieve").mkdir(parents=True)
-        (folder / name / "retrieve" / "weights.safetensors").write_text(name)
-        (folder / name / "retrieve" / "provenance.json").write_text(json.dumps({"code": name}))
-        described = {"digest": name * 64, "bundles": {"retrieve": name * 64}, "snapshot": "5" * 64, "architecture": "commercemm"}
-        (folder / name / "candidate.json").write_text(json.dumps(described))
-        (folder / f"index-{name}").mkdir()
-        (folder / f"index-{name}" / "index.json").write_text(json.dumps({"digest": name.upper() * 64}))
-    for name, file, text in (("evaluation", "metrics.json", json.dumps(FIGURES)), ("plots", "confusion.png", "png")):
-        (folder / name).mkdir()
-        (folder / name / file).write_text(text)
-    (folder / "verdict.json").write_text('{"decision": "promote"}')
-    return folder
+from catalogue.importer import import_catalogue
+from catalogue.snapshot import Snapshot
+from goodsight.files import read_json, write_json
+from lineage.facts import Facts
+from lineage.gate import Policy, decide
+from models.bundle import Bundle
+from models.candidate import assemble
+from models.config import TASKS
+from models.evaluate import evaluate
+from models.finetune import labels_of
+from tests.models.made import SHORT, preprocess, shop, tiny_model
+from tests.pipelines.made import some_furniture
 
 
-def register(work: Path, name: str, **params: Any) -> str:
-    """Registers one of the candidates and returns its version."""
-    folders = {"candidate": work / name, "evaluation": work / "evaluation", "plots": work / "plots"}
-    verdict, run_name = work / "verdict.json", f"run of {name}"
-    return registry.register(verdict=verdict, snapshot=SNAPSHOT, params=params, run_name=run_name, **folders)
+@dataclass(frozen=True)
+class Run:
+    candidate: Path
+    evaluation: Path
+    verdict: Path
+    snapshot: Path
+
+    @property
+    def facts(self) -> Facts:
+        return Facts.read(self.candidate, self.evaluation, self.verdict, self.snapshot)
+
+
+def made(folder: Path, seed: int = 1) -> Run:
+    """All of it real: bundles, figures over a shop of 160 products (32 held out), the gate's decision, an imported catalogue."""
+    run = Run(folder / "candidate", folder / "evaluation", folder / "verdict.json", folder / "snapshot")
+    some_furniture(folder / "shop", 20)
+    import_catalogue(folder / "shop", run.snapshot)
+    digest = Snapshot.open(run.snapshot).digest
+    data = shop(count=160)
+    provenance = {"snapshot": digest, "parent": "p" * 64, "recipe": asdict(SHORT)}
+    labels = labels_of(data)
+    bundles = (
+        Bundle(tiny_model(seed, len(labels)), preprocess(), "categorize", labels, provenance),
+        Bundle(tiny_model(seed + 1), preprocess(), "retrieve", provenance=provenance),
+    )
+    for bundle in bundles:
+        bundle.save(folder / bundle.task)
+    assemble([folder / task for task in TASKS], run.candidate)
+    candidate = read_json(run.candidate / "candidate.json")["digest"]
+    run.evaluation.mkdir()
+    evaluate(*bundles, data).save(run.evaluation, {"snapshot": digest, "candidate": candidate})
+    write_json(run.verdict, decide(run.evaluation, None, Policy.load()))
+    return run

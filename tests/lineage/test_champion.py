@@ -18,7 +18,7 @@ from goodsight.errors import BusyError, ConflictError, InputError
 from goodsight.settings import settings
 from lineage import champion, registry
 from lineage.ledger import Ledger
-from tests.lineage.made import register, write_work
+from tests.lineage.registered import register, write_work
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -137,7 +137,7 @@ def test_who_is_champion_is_known_without_mlflow(work: Path, monkeypatch: pytest
 
 def test_nothing_moves_when_the_ledger_cannot_take_it(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     version = register(work, "a")
-    monkeypatch.setattr("lineage.ledger.BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("lineage.database.BUSY_SECONDS", 0.1)
     holder = sqlite3.connect(settings().root / "ledger.db", isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")
     with pytest.raises(BusyError):

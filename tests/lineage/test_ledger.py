@@ -66,6 +66,32 @@ def test_what_is_not_json_is_refused_and_leaves_no_trace(ledger: Ledger, payload
     assert ledger.verify() == 3
 
 
+def test_an_unknown_kind_is_refused(ledger: Ledger) -> None:
+    with pytest.raises(InputError, match="'promotion' is no kind of ledger event"):
+        ledger.append("promotion", "tester", [], {})
+    assert ledger.verify() == 3
+
+
+def test_events_filed_under_other_subjects_are_found(ledger: Ledger, tmp_path: Path) -> None:
+    """Nobody hides an event from who asks about a digest, or adds one."""
+    for damage, repair in (
+        (f"DELETE FROM subjects WHERE digest = '{'b' * 64}'", f"INSERT INTO subjects VALUES ('{'b' * 64}', 3)"),
+        (f"INSERT INTO subjects VALUES ('{'b' * 64}', 1)", f"DELETE FROM subjects WHERE digest = '{'b' * 64}' AND seq = 1"),
+    ):
+        change(tmp_path, damage)
+        with pytest.raises(IntegrityError, match="event (1|3) is filed under other subjects than its own"):
+            ledger.verify()
+        change(tmp_path, repair)
+    assert ledger.verify() == 3
+
+
+def test_a_ledger_of_before_subjects_were_filed_is_brought_up_to_date(ledger: Ledger, tmp_path: Path) -> None:
+    change(tmp_path, "DROP TABLE subjects")
+    opened = Ledger(url(tmp_path / "ledger.db"))
+    assert [event.seq for event in opened.about("c" * 64)] == [3]
+    assert opened.verify() == 3
+
+
 def extend(path: Path, actor: str) -> None:
     ledger = Ledger(url(path))
     for number in range(50):
@@ -95,44 +121,6 @@ def test_an_event_is_added_only_while_the_newest_of_its_kind_is_the_expected_one
     assert ledger.verify() == 5
 
 
-def climb(address: str, actor: str) -> None:
-    """Adds 25 events, each to the newest that this process knows of."""
-    ledger, added = Ledger(address), 0
-    while added < 25:
-        newest = ledger.events("verdict")
-        try:
-            ledger.append("verdict", actor, [], {"after": newest[-1].seq if newest else 0}, expect=newest[-1].seq if newest else 0)
-            added += 1
-        except ConflictError:
-            continue
-
-
-def race(address: str) -> None:
-    """Three processes race with another that appends other events all the time; none of the three misses one of another's."""
-    context = multiprocessing.get_context("spawn")
-    writers = [context.Process(target=climb, args=(address, f"climber {number}")) for number in range(3)]
-    writers.append(context.Process(target=chatter, args=(address,)))
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join()
-        assert writer.exitcode == 0
-    ledger = Ledger(address)
-    found = ledger.events("verdict")
-    assert len(found) == 75 and ledger.verify() == 125
-    assert [event.payload["after"] for event in found] == [0, *(event.seq for event in found[:-1])]
-
-
-def chatter(address: str) -> None:
-    ledger = Ledger(address)
-    for _ in range(50):
-        ledger.append("run", "chatter", [], {})
-
-
-def test_of_those_who_expect_the_same_one_wins(tmp_path: Path) -> None:
-    race(url(tmp_path / "ledger.db"))
-
-
 def test_an_acknowledged_event_outlives_a_killed_writer(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     code = OPEN + "while True: print(ledger.append('run', 'victim', [], {}).seq, flush=True)"
@@ -149,7 +137,7 @@ def test_an_acknowledged_event_outlives_a_killed_writer(tmp_path: Path) -> None:
 
 
 def test_a_ledger_held_by_another_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lineage.ledger.BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("lineage.database.BUSY_SECONDS", 0.1)
     ledger = Ledger(url(tmp_path / "ledger.db"))
     holder = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")

@@ -33,15 +33,16 @@ def test_a_version_is_told_once_and_again_when_it_comes_back() -> None:
 
 def test_a_verdict_is_found_by_every_digest_that_it_is_about(tmp_path: Path) -> None:
     parts = {name: {"digest": f"{name[:2]}d", "snapshot": "s", "evaluation": f"{name[:2]}e"} for name in ("candidate", "champion")}
-    checks = [{"metric": "map", "name": "floor", "pass": False}, {"metric": "map", "name": "measured", "pass": True}]
+    checks = [{"id": "map/floor", "pass": False, "override": None}, {"id": "map/margin", "pass": True, "override": {"by": "Ada"}}]
     path = tmp_path / "verdict.json"
     path.write_text(json.dumps({"decision": "reject", "policy": "p", "checks": checks, **parts}))
     record.verdict(path, "pipeline")
     path.write_text(json.dumps({"decision": "promote", "policy": "p", "checks": checks[1:], **parts, "champion": None}))
     record.verdict(path, "pipeline")
     rejected, promoted = events()
-    assert set(rejected.subjects) >= {"p", "s", "cad", "cae", "chd", "che"} and rejected.payload["failed"] == ["map: floor"]
+    assert set(rejected.subjects) >= {"p", "s", "cad", "cae", "chd", "che"} and rejected.payload["failed"] == ["map/floor"]
     assert promoted.subjects == [sha256_file(path), "p", "cad", "cae", "s"] and promoted.payload["failed"] == []
+    assert rejected.payload["overridden"] == promoted.payload["overridden"] == ["map/margin"]
     assert (promoted.payload["decision"], promoted.payload["champion"]) == ("promote", None)
 
 

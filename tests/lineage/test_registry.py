@@ -13,7 +13,7 @@ from goodsight.errors import InputError
 from goodsight.settings import settings
 from lineage import record, registry
 from lineage.ledger import Ledger
-from tests.lineage.made import FIGURES, register
+from tests.lineage.registered import FIGURES, register
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -108,28 +108,35 @@ def test_versions_and_one_of_them_are_told(work: Path) -> None:
     one = registry.describe("1")
     assert (one["metrics"], one["baselines"], one["params"]) == (FIGURES["metrics"], FIGURES["baselines"], {"seed": "17"})
     assert (one["bundles"], one["provenance"]) == ({"retrieve": "a" * 64}, {"retrieve": {"code": "a"}})
-    for ask in (registry.describe, registry.served_with):
+    for ask in (registry.describe, registry.parts_of):
         with pytest.raises(InputError, match="no version '7'"):
             ask("7")
 
 
-def test_what_serves_a_version_is_kept_with_it(work: Path) -> None:
-    version, probes = register(work, "a"), [{"name": "a sofa", "request": {"task": "search", "text": "sofa"}}]
+def parts(work: Path, index: str = "index-a", features: bool = True) -> registry.Parts:
+    probes = [{"name": "a sofa", "request": {"task": "search", "text": "sofa"}}]
+    return registry.Parts(work / "a", work / index, work / "plots" if features else None, probes)
+
+
+@pytest.mark.parametrize("features", [True, False])
+def test_what_a_version_is_served_with_is_kept_with_it(work: Path, features: bool) -> None:
+    version, given = register(work, "a"), parts(work, features=features)
     with pytest.raises(InputError, match="Version 1 has no index: its run ended before deployment"):
-        registry.served_with(version)
+        registry.parts_of(version)
     for _ in range(2):
-        registry.keep_for_serving(version, work / "index-a", probes)
-    candidate, index, asked = registry.served_with(version)
-    assert [sha256_folder(candidate), sha256_folder(index)] == [sha256_folder(work / "a"), sha256_folder(work / "index-a")]
-    assert asked == probes
+        registry.keep_parts(version, given)
+    kept = registry.parts_of(version)
+    for ours, theirs in ((given.candidate, kept.candidate), (given.index, kept.index), (given.features, kept.features)):
+        assert ours == theirs is None or ours and theirs and sha256_folder(ours) == sha256_folder(theirs)
+    assert kept.probes == given.probes
 
 
 def test_the_index_of_a_version_may_be_made_anew_until_it_serves(work: Path) -> None:
     version = register(work, "a")
-    for name in "ab":
-        registry.keep_for_serving(version, work / f"index-{name}", [])
-    assert sha256_folder(registry.served_with(version)[1]) == sha256_folder(work / "index-b")
+    for name in ("index-a", "index-b"):
+        registry.keep_parts(version, parts(work, name))
+    assert sha256_folder(registry.parts_of(version).index) == sha256_folder(work / "index-b")
     record.deploy({"version": version, "candidate": "a" * 64, "index": "B" * 64}, ["a sofa"], "pipeline", "")
     with pytest.raises(InputError, match="Version 1 was served with the index BBBBBBBBBBBB"):
-        registry.keep_for_serving(version, work / "index-a", [])
-    registry.keep_for_serving(version, work / "index-b", [])
+        registry.keep_parts(version, parts(work, "index-a"))
+    registry.keep_parts(version, parts(work, "index-b"))

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 from goodsight.settings import settings
 from lineage import champion
 from pipelines.command import app
-from tests.lineage.made import register, write_work
+from tests.lineage.registered import register, write_work
 
 
 @pytest.fixture(scope="module")

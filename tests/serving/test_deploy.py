@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from goodsight.errors import BusyError, GoodsightError, InputError, RefusedError
+from goodsight.errors import BusyError, GoodsightError, InputError, IntegrityError, RefusedError
+from lineage.signing import sign
 from serving.client import Client
 from serving.deploy import Probe, current, deploy, deploying, rollback, store
 
@@ -53,6 +54,9 @@ def test_a_failed_probe_keeps_the_old_version(home: Path, other: Any, probes: li
 def test_a_candidate_that_does_not_load_keeps_the_old_version(home: Path, other: Any, probes: list[Probe], tmp_path: Path) -> None:
     shutil.copytree(other.candidate, tmp_path / "candidate")
     (tmp_path / "candidate" / "retrieve" / "weights.safetensors").write_bytes(b"not these")
+    with pytest.raises(IntegrityError, match=r"weights\.safetensors is not as it was signed"):  # before a server sees it
+        deploy(tmp_path / "candidate", other.index, "2", probes, home)
+    sign(tmp_path / "candidate")
     with pytest.raises(RefusedError, match=r"does not load: IntegrityError: .*weights\.safetensors"):
         deploy(tmp_path / "candidate", other.index, "2", probes, home)
     still_one(home)

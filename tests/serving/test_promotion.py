@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,9 @@ def world(made: Any, other: Any, serve: Callable[[Path], Any], tmp_path_factory:
         use(patch, folder / "home")
         for version, each in enumerate((made, other), start=1):
             assert register(folder, each.candidate) == str(version)
-        take_over("1", made.candidate, made.index, PROBES, None, "pipeline", "promoted by the gate", settings().root)
+        take_over("1", parts(made), None, "pipeline", "promoted by the gate", settings().root)
         assert serve(folder / "home").first_line.startswith("Serving version 1")
-        take_over("2", other.candidate, other.index, PROBES, "1", "pipeline", "promoted by the gate", settings().root)
+        take_over("2", parts(other), "1", "pipeline", "promoted by the gate", settings().root)
     return folder / "home"
 
 
@@ -46,6 +47,10 @@ def home(world: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def use(patch: pytest.MonkeyPatch, home: Path) -> None:
     patch.setenv("GOODSIGHT_HOME", str(home))
     settings.cache_clear()
+
+
+def parts(made: Any) -> registry.Parts:
+    return registry.Parts(made.candidate, made.index, None, [asdict(probe) for probe in PROBES])
 
 
 def register(folder: Path, candidate: Path) -> str:
@@ -136,7 +141,7 @@ def test_a_champion_that_changes_during_the_smoke_test_is_kept_and_the_server_sw
     third = make(tmp_path, 3)
     assert register(tmp_path, third.candidate) == "3"
     with pytest.raises(ConflictError, match=r"Version 2 is champion since .*, by Ben \(better elsewhere\), not version 1"):
-        take_over("3", third.candidate, third.index, PROBES, "1", "Ada", "newer", home)
+        take_over("3", parts(third), "1", "Ada", "newer", home)
     champion.move("1", "2", "Ben", "after all not")
     assert serving(home, "1", made)
     assert told() == before + [("alias_move", "Ben", "2", "1"), ("alias_move", "Ben", "1", "2")]
