@@ -7,18 +7,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, Field, SecretStr, ValidationError
 
 from goodsight.errors import InputError
 
 IMAGE = "ghcr.io/goodsight/python-steps:0.1.0"
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Where state lives and how much of the machine may be used."""
-
-    model_config = SettingsConfigDict(env_prefix="GOODSIGHT_", extra="ignore")
 
     home: Path = Field(default=Path(".goodsight"), description="Folder where all state lives.")
     image: str = Field(default=IMAGE, description="Container image that runs the steps on a cluster.")
@@ -68,8 +65,9 @@ class Settings(BaseSettings):
 @lru_cache(maxsize=1)
 def settings() -> Settings:
     """The settings of this process, read once from the environment. Raises `InputError` naming a variable with a wrong value."""
+    variables = {name: f"GOODSIGHT_{name.upper()}" for name in Settings.model_fields}
     try:
-        return Settings()
+        return Settings.model_validate({name: os.environ[each] for name, each in variables.items() if each in os.environ})
     except ValidationError as error:
         fault = error.errors()[0]
         name = f"GOODSIGHT_{str(fault['loc'][0]).upper()}"

@@ -147,8 +147,9 @@ def index(made: Passport, sources: Sources, version: str, digest: str, source: s
     record = read_object(copies[0] / "index.json")
     facts = {name: record.get(name) for name in ("kind", "dimension", "count", "files", "candidate", "bundle", "snapshot")}
     here = made.add(Node("index", digest, state, how, facts | {"copies": places(copies, sources.home)}), source, label)
-    if bundle := made.nodes.get(f"bundle:{record.get('bundle')}"):
-        made.add(bundle, here, "embedded by")
+    maker = str(record.get("bundle"))
+    unknown = Node("bundle", maker, "missing", "no candidate in this passport has such a bundle")
+    made.add(made.nodes.get(f"bundle:{maker}", unknown), here, "embedded by")
     if products := record.get("snapshot"):
         snapshot(made, sources, str(products), here, "of the products of")
 

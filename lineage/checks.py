@@ -39,6 +39,7 @@ class Evidence:
 class Check:
     """One line of a verdict. `passed` None: it could not be judged. `rule` says what was asked, or why it was not.
 
+    `bound` is the figure that `candidate`, or in a comparison the difference, must not fall below (or rise above).
     `outcome` is `passed`, `failed`, `no evidence` (too little data to show what was asked), `unjudged` or `overridden`.
     """
 
@@ -49,6 +50,7 @@ class Check:
     candidate: float | None
     champion: float | None = None
     slice: str = WHOLE
+    bound: float | None = None
     evidence: Evidence | None = None
     outcome: str = ""
     override: dict[str, str] | None = None
@@ -76,7 +78,7 @@ def standing_checks(ours: Evaluation, theirs: Evaluation | None, policy: Policy)
         if rule.required:
             yield Check("measured", metric, "in the candidate's evaluation", True, value)
         if rule.floor is not None:
-            yield Check("floor", metric, f">= {rule.floor:g}", value >= rule.floor, value)
+            yield Check("floor", metric, f">= {rule.floor:g}", value >= rule.floor, value, bound=rule.floor)
         if rule.baseline is not None:
             yield _baseline(metric, rule, value, ours.baselines.get(rule.baseline))
     for figure, wanted in policy.ceilings.items():
@@ -97,7 +99,7 @@ def _baseline(metric: str, rule: Rule, value: float, baseline: float | None) -> 
         return Check("baseline", metric, f"baseline {rule.baseline} is not in the evaluation", passed, value)
     wanted = baseline - rule.allowance
     allowed = f" - {rule.allowance:g}" if rule.allowance else ""
-    return Check("baseline", metric, f"> {rule.baseline} = {baseline:.4f}{allowed}", value > wanted, value)
+    return Check("baseline", metric, f"> {rule.baseline} = {baseline:.4f}{allowed}", value > wanted, value, bound=wanted)
 
 
 def _ceilings(figure: str, wanted: Ceiling, ours: Evaluation, theirs: Evaluation | None) -> Iterator[Check]:
@@ -107,13 +109,13 @@ def _ceilings(figure: str, wanted: Ceiling, ours: Evaluation, theirs: Evaluation
         yield Check("ceiling", figure, "not in the candidate's evaluation", None, None)
         return
     if wanted.ceiling is not None:
-        yield Check("ceiling", figure, f"<= {wanted.ceiling:g}", value <= wanted.ceiling, value)
+        yield Check("ceiling", figure, f"<= {wanted.ceiling:g}", value <= wanted.ceiling, value, bound=wanted.ceiling)
     champion = (theirs.metrics | theirs.costs).get(figure) if theirs else None
     if champion is None:
         return
     if wanted.worsening is not None:
         limit, rule = champion + wanted.worsening, f"<= champion + {wanted.worsening:g}"
-        yield Check("worsening", figure, rule, value <= limit, value, champion)
+        yield Check("worsening", figure, rule, value <= limit, value, champion, bound=limit)
     if wanted.growth is not None:
         limit, rule = champion * (1 + wanted.growth), f"<= champion * {1 + wanted.growth:g}"
-        yield Check("growth", figure, rule, value <= limit, value, champion)
+        yield Check("growth", figure, rule, value <= limit, value, champion, bound=limit)

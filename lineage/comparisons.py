@@ -106,7 +106,7 @@ def _judged(found: list[tuple[_Asked, _Pairs, PairedBootstrap]], policy: Policy)
         passed = corrected <= policy.alpha
         means = float(pairs.candidate.mean()), float(pairs.champion.mean())
         outcome = _outcome(passed, evidence, asked.margin)
-        yield Check(asked.kind, asked.metric, asked.rule, passed, *means, asked.slice, evidence, outcome)
+        yield Check(asked.kind, asked.metric, asked.rule, passed, *means, asked.slice, asked.bound, evidence, outcome)
 
 
 def _outcome(passed: bool, evidence: Evidence, margin: float) -> str:

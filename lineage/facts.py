@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from goodsight.digests import sha256_files
 from goodsight.errors import InputError, IntegrityError
 from goodsight.files import read_json
 from lineage.environment import Tower, towers
-from lineage.gate import Evaluation, bootstrap_means
+from lineage.evaluation import Evaluation
+from lineage.statistics import PairedBootstrap
 
 CONFIDENCE = 0.95
 RESAMPLES = 2_000
@@ -28,7 +29,7 @@ class Figure:
     value: float
     interval: tuple[float, float] | None
     items: int
-    baselines: dict[str, float]
+    baselines: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Facts:
     files: dict[str, str]  # of the bundles and candidate.json -> sha256
     evaluation: dict[str, Any]  # metrics.json
     figures: tuple[Figure, ...]
+    slices: dict[str, dict[str, Figure]]  # slice -> metric -> figure
     verdict: dict[str, Any]
     manifest: dict[str, Any]
 
@@ -65,6 +67,7 @@ class Facts:
             files={name: digest for name, digest in whole.items() if name.split("/")[0] in (*tasks, "candidate.json")},
             evaluation=measured,
             figures=tuple(_figures(scored)),
+            slices={name: dict(_sliced(scored, name, told)) for name, told in measured["slices"].items()},
             verdict=judged,
             manifest=manifest,
         )
@@ -81,7 +84,7 @@ class Facts:
     @property
     def languages(self) -> list[str]:
         """Codes of the languages other than the catalogue's own that its titles were asked in."""
-        return sorted(name.removeprefix("language=") for name in self.evaluation["slices"] if name.startswith("language="))
+        return sorted(name.removeprefix("language=") for name in self.slices if name.startswith("language="))
 
 
 def _check(record: dict[str, Any], verdict: dict[str, Any], manifest: dict[str, Any], measured: Evaluation) -> None:
@@ -100,16 +103,29 @@ def _check(record: dict[str, Any], verdict: dict[str, Any], manifest: dict[str, 
 
 
 def _figures(measured: Evaluation) -> Iterator[Figure]:
-    tail = (1 - CONFIDENCE) / 2
     for metric in sorted(measured.metrics, key=_natural):
-        _, values = measured.items.get(metric, (None, np.empty(0)))
-        interval = None
-        if len(values):
-            low, high = np.quantile(bootstrap_means(values, RESAMPLES, seed=0), [tail, 1 - tail])
-            interval = (float(low), float(high))
-        prefix = f"{metric}_"
+        items, prefix = measured.items.get(metric), f"{metric}_"
+        interval = _interval(items.values, items.clusters) if items else None
         baselines = {name.removeprefix(prefix): other for name, other in measured.baselines.items() if name.startswith(prefix)}
-        yield Figure(metric, measured.metrics[metric], interval, len(values), baselines)
+        yield Figure(metric, measured.metrics[metric], interval, len(items.values) if items else 0, baselines)
+
+
+def _sliced(measured: Evaluation, name: str, told: dict[str, float]) -> Iterator[tuple[str, Figure]]:
+    """Figures of one slice; `items` is how many items it has."""
+    for metric in sorted(told.keys() - {"items"}, key=_natural):
+        items = measured.items.get(metric)
+        members = items.slices.get(name) if items else None
+        interval = _interval(items.values[members], items.clusters[members]) if items and members is not None else None
+        yield metric, Figure(metric, told[metric], interval, int(told["items"] if members is None else members.sum()))
+
+
+def _interval(values: np.ndarray, clusters: np.ndarray) -> tuple[float, float]:
+    """Of the mean of `values` (items,) in [0, 1], whose `clusters` (items,) are independent of each other.
+
+    The gate's own bootstrap, whose bounds are -1 and 1: it does not take "all were right" for certainty.
+    """
+    low, high = PairedBootstrap(2 * values - 1, clusters, RESAMPLES, seed=0).interval((1 - CONFIDENCE) / 2)
+    return (1 + low) / 2, (1 + high) / 2
 
 
 def _natural(name: str) -> list[str | int]:

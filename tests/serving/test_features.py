@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 import redis
 from tenacity import retry, stop_after_delay, wait_fixed
-from tests.feature_repo.conftest import found, free_port
 
 from feature_repo.online import OnlineFeatures
 from feature_repo.store import build_features
@@ -24,6 +23,7 @@ from serving.client import Client
 from serving.deploy import Probe, deploy, rollback
 from serving.features import ProductFeatures, stores
 from tests.feature_repo.made import events_table, product, snapshot_of
+from tests.servers import found, free_port
 from tests.serving.conftest import TITLES
 
 pytestmark = pytest.mark.torchserve

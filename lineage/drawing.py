@@ -1,0 +1,101 @@
+"""A passport as a page: the graph drawn in layers, and below it every link with what is known of it. Nothing is loaded from anywhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lineage.graph import MEANING, Node, Passport
+
+PAGES = Path(__file__).with_name("pages")
+WIDTH, HEIGHT, ACROSS, DOWN = 210, 58, 90, 22  # of a box, and between boxes; pixels
+ROUNDS = 4  # of moving boxes towards what they are tied to
+
+
+@dataclass(frozen=True)
+class Box:
+    """Where a node is drawn: its upper left corner."""
+
+    node: Node
+    x: int
+    y: int
+
+
+@dataclass(frozen=True)
+class Line:
+    """An edge as an SVG path, its label in the middle."""
+
+    path: str
+    label: str
+    x: int
+    y: int
+
+
+def page(made: Passport) -> str:
+    """The HTML of a passport; what data or people wrote is escaped."""
+    from jinja2 import Environment, FileSystemLoader
+
+    environment = Environment(loader=FileSystemLoader(PAGES), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    boxes = layout(made)
+    places = {box.node.id: box for box in boxes}
+    counts = {state: made.count(state) for state in MEANING}
+    return environment.get_template("passport.html").render(
+        made=made,
+        root=made.nodes[made.root],
+        boxes=boxes,
+        lines=[_line(places[edge.source], places[edge.target], edge.label) for edge in made.edges],
+        width=max(box.x for box in boxes) + WIDTH + 1,
+        height=max(box.y for box in boxes) + HEIGHT + 1,
+        box=(WIDTH, HEIGHT),
+        counts=counts,
+        meaning=MEANING,
+        anchors={node: f"link-{place}" for place, node in enumerate(made.nodes)},
+        told=told,
+    )
+
+
+def told(value: Any) -> str:
+    """A fact as a person reads it."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=1)
+
+
+def layout(made: Passport) -> list[Box]:
+    """Every node in the layer after the last one that leads to it, in an order that keeps edges short."""
+    layers = _layers(made)
+    for _ in range(ROUNDS):
+        for before, layer in zip(layers, layers[1:], strict=False):
+            layer.sort(key=_middles(made, before).__getitem__)
+    tallest = max(map(len, layers))
+    step = HEIGHT + DOWN
+    return [
+        Box(made.nodes[node], column * (WIDTH + ACROSS) + 1, row * step + (tallest - len(layer)) * step // 2 + 1)
+        for column, layer in enumerate(layers)
+        for row, node in enumerate(layer)
+    ]
+
+
+def _layers(made: Passport) -> list[list[str]]:
+    """The longest way from the root to each node; an edge back, which no passport has, would count once."""
+    depth = dict.fromkeys(made.nodes, 0)
+    for _ in made.nodes:
+        for edge in made.edges:
+            depth[edge.target] = max(depth[edge.target], min(depth[edge.source] + 1, len(made.nodes)))
+    used = sorted(set(depth.values()))
+    return [[node for node in made.nodes if depth[node] == each] for each in used]
+
+
+def _middles(made: Passport, before: Sequence[str]) -> dict[str, float]:
+    """For each node the middle of those in the layer `before` that lead to it."""
+    heights = {node: place for place, node in enumerate(before)}
+    leading = {node: [heights[edge.source] for edge in made.edges if edge.target == node and edge.source in heights] for node in made.nodes}
+    return {node: sum(places) / len(places) if places else 0.0 for node, places in leading.items()}
+
+
+def _line(source: Box, target: Box, label: str) -> Line:
+    x0, y0 = source.x + WIDTH, source.y + HEIGHT // 2
+    x1, y1 = target.x, target.y + HEIGHT // 2
+    bend = max(ACROSS // 2, (x1 - x0) // 2)
+    return Line(f"M{x0} {y0}C{x0 + bend} {y0} {x1 - bend} {y1} {x1} {y1}", label, x1 - 6, y1 - 5)
