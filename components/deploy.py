@@ -20,7 +20,8 @@ def deploy_component(
     from components import shell
     from components.steps import deploy as room
 
-    with shell.step("deploy", deployment=deployment):
+    read = {"candidate": candidate, "index": index, "snapshot": snapshot, "store": store, "version": version}
+    with shell.step("deploy", code, read, deployment=deployment):
         inputs = (Path(candidate.path), Path(index.path), Path(snapshot.path), Path(store.path))
         result = room.deploy(*inputs, version, Path(deployment.path))
     return result

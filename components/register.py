@@ -24,8 +24,9 @@ def register_component(
     from components import shell
     from components.steps import register as room
 
-    with shell.step("register", registered=registered):
+    read = {"candidate": candidate, "evaluation": evaluation, "verdict": verdict, "snapshot": snapshot}
+    with shell.step("register", code, read, registered=registered):
         inputs = (Path(candidate.path), Path(evaluation.path), Path(verdict.path), Path(plots.path), Path(snapshot.path))
         params = {"architecture": architecture, "size": size, "seed": int(seed)}
-        result = room.register(*inputs, revision, params, Path(registered.path))
+        result = room.register(*inputs, revision, params, code, Path(registered.path))
     return result

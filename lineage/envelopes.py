@@ -23,8 +23,7 @@ def seal(value: Any, payload_type: str) -> dict[str, Any]:
     key = keys.private_key()
     payload = canonical_json(value).encode()
     signature = key.sign(_covered(payload_type, payload), ec.ECDSA(hashes.SHA256()))
-    signed = {"keyid": keys.fingerprint(key.public_key()), "sig": base64.b64encode(signature).decode()}
-    return {"payload": base64.b64encode(payload).decode(), "payloadType": payload_type, "signatures": [signed]}
+    return _envelope(payload, payload_type, keys.fingerprint(key.public_key()), signature)
 
 
 def unseal(envelope: Any, payload_type: str, name: object) -> tuple[Any, str]:
@@ -40,15 +39,21 @@ def unseal(envelope: Any, payload_type: str, name: object) -> tuple[Any, str]:
     hint = "Restore it from a backup."
     try:
         (signed,) = envelope["signatures"]
-        signer, payload = str(signed["keyid"]), base64.b64decode(envelope["payload"], validate=True)
+        signer, payload, signature = str(signed["keyid"]), base64.b64decode(envelope["payload"]), base64.b64decode(signed["sig"])
         key = load_pem_public_key(keys.public_key(signer, name).read_bytes())
         if not isinstance(key, ec.EllipticCurvePublicKey):
             raise ValueError("not by a key on an elliptic curve")
-        key.verify(base64.b64decode(signed["sig"], validate=True), _covered(payload_type, payload), ec.ECDSA(hashes.SHA256()))
-        value = json.loads(payload)
+        key.verify(signature, _covered(payload_type, payload), ec.ECDSA(hashes.SHA256()))
+        if envelope != _envelope(payload, payload_type, signer, signature):
+            raise ValueError("written in another way than it was sealed")
+        return json.loads(payload), signer
     except (InvalidSignature, ValueError, KeyError, TypeError) as error:
-        raise IntegrityError(f"{name} is not as it was sealed: {error!r}.", hint) from error
-    return value, signer
+        raise IntegrityError(f"{name} is not as it was sealed: {type(error).__name__}: {error}.", hint) from error
+
+
+def _envelope(payload: bytes, payload_type: str, signer: str, signature: bytes) -> dict[str, Any]:
+    signed = {"keyid": signer, "sig": base64.b64encode(signature).decode()}
+    return {"payload": base64.b64encode(payload).decode(), "payloadType": payload_type, "signatures": [signed]}
 
 
 def _covered(payload_type: str, payload: bytes) -> bytes:

@@ -112,7 +112,7 @@ class _Signed:
             key = bundle["verificationMaterial"].get("publicKey", {}).get("hint", "")
             return _Signed(str(key), files, predicate["serialization"])
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise IntegrityError(f"{path} is no signature: {error!r}.", AGAIN) from error
+            raise IntegrityError(f"{path} is no signature: {type(error).__name__}: {error}.", AGAIN) from error
 
 
 def _verifier(folder: Path, signed: _Signed) -> tuple[str, VerifyingConfig]:

@@ -41,6 +41,7 @@ def run(wanted: Wanted) -> dict[str, Any]:
     with exclusive(root / "run.lock", f"A run in {root}"):
         started = time.monotonic()
         run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}"
+        os.environ["GOODSIGHT_RUN_ID"] = run_id
         folder = root / "runs" / run_id
         with Listener(folder / "run.log", wanted.quiet) as listener:
             with contextlib.redirect_stdout(listener):
@@ -82,6 +83,7 @@ def _arguments(wanted: Wanted, revision: str, root: Path) -> dict[str, Any]:
         "seed": wanted.seed,
         "max_quarantined": settings().max_quarantined,
         "policy": wanted.policy,
+        "overrides": _overrides(),
     }
     serving = champion() if (root / "mlflow.db").exists() or settings().tracking_uri else None
     version = serving["version"] if serving else ""
@@ -91,6 +93,14 @@ def _arguments(wanted: Wanted, revision: str, root: Path) -> dict[str, Any]:
         if before["model_version"] == version:
             version = before["champion"]
     return {**arguments, "champion": version}
+
+
+def _overrides() -> str:
+    """The digest of the overrides in force: another set is another verdict."""
+    from lineage.ledger import Ledger
+    from lineage.overrides import digest, in_force
+
+    return digest(in_force(Ledger(settings().ledger_url), datetime.now(UTC)))
 
 
 def _memory(arguments: dict[str, Any], root: Path) -> Path:

@@ -143,3 +143,11 @@ def audit_table(checks: list[Any]) -> None:
     for check in checks:
         table.add_row(check.name, "FAILED" if check.fault else "ok", escape(check.fault or check.found))
     Console(highlight=False).print(table)
+
+
+def overrides_table(overrides: list[dict[str, Any]]) -> None:
+    table = _table("Overrides of the gate", "check", "candidate", "by", "until", "in force", "reason")
+    for each in overrides:
+        whom, holds = each["candidate"][:12] or "every one", "yes" if each["in_force"] else "no"
+        table.add_row(*map(escape, (each["check"], whom, each["by"], each["until"], holds, each["reason"])))
+    Console(highlight=False).print(table)

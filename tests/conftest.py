@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from goodsight.settings import settings, silence_telemetry
+from tests.browser import WIDTHS, Opened, Visit
 from tests.servers import postgres_url, redis_url
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 __all__ = ["postgres_url", "redis_url"]
 
@@ -38,3 +45,41 @@ def _home(_session_home: None, tmp_path_factory: pytest.TempPathFactory, monkeyp
     monkeypatch.setenv("GOODSIGHT_HOME", str(home))
     settings.cache_clear()
     return home
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a browser; without one the test is skipped or, where GOODSIGHT_REQUIRE_BROWSER is 1, fails."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        missing = "No chromium, chromium-browser or google-chrome on the PATH (Debian: apt-get install chromium)."
+        pytest.fail(missing) if os.environ.get("GOODSIGHT_REQUIRE_BROWSER") == "1" else pytest.skip(missing)
+    return found
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    """Closed with the module, since the event loop of the driver would be in the way of other tests."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def opened(browser: Browser) -> Opened:
+    """Opens a file on a screen of `WIDTHS`."""
+    contexts = {
+        screen: browser.new_context(viewport={"width": width, "height": 800}, is_mobile=screen == "phone")
+        for screen, width in WIDTHS.items()
+    }
+
+    def open_file(path: Path, screen: str = "desktop") -> Visit:
+        visit = Visit(contexts[screen].new_page())
+        visit.listen()
+        visit.page.goto(path.as_uri(), wait_until="load")
+        return visit
+
+    return open_file

@@ -30,6 +30,7 @@ def measure(candidate: Path, snapshot: Path, table: Path, out: Path) -> Any:
     from goodsight.files import whole_folder
     from goodsight.settings import settings
     from models.candidate import load_candidate
+    from models.costs import costs
     from models.device import device
     from models.features import FeatureCache, load_product_data
 
@@ -38,7 +39,9 @@ def measure(candidate: Path, snapshot: Path, table: Path, out: Path) -> Any:
     retrieve = loaded.bundles["retrieve"]
     data = load_product_data(snapshot, table, FeatureCache(feature_cache(), retrieve.model, retrieve.preprocess))
     result = models.evaluate.evaluate(loaded.bundles["categorize"], retrieve, data)
-    provenance = {"snapshot": Snapshot.open(snapshot).digest, "candidate": loaded.digest}
+    result.costs = costs(candidate, snapshot)
+    bundles = {task: bundle.digest for task, bundle in loaded.bundles.items()}
+    provenance = {"snapshot": Snapshot.open(snapshot).digest, "candidate": loaded.digest, "bundles": bundles}
     with whole_folder(out) as aside:
         result.save(aside, provenance)
     return result

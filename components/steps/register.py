@@ -1,4 +1,4 @@
-"""Step 8, when promoted: the signed bundle of a candidate with its evidence, as one MLflow run and model version."""
+"""Step 8, when promoted: the signed bundle of a candidate with its evidence and documents, as one MLflow run and model version."""
 
 import os
 import shutil
@@ -13,6 +13,7 @@ def register(
     snapshot: Path,
     revision: str,
     params: dict[str, object],
+    code: str,
     registered: Path,
 ) -> str:
     """Writes the folder `registered`, which is served and kept from now on, registers it and returns its version.
@@ -23,15 +24,17 @@ def register(
     import lineage.registry
     from catalogue.snapshot import Snapshot
     from goodsight.files import whole_folder
+    from lineage.documents import Build, write_documents
     from lineage.signing import sign
 
+    build = Build(revision, params, os.environ.get("GOODSIGHT_RUN_ID", ""), code)
     opened = Snapshot.open(snapshot)
     data = {"name": opened.manifest["source"], "digest": opened.digest, "source": revision}
     with whole_folder(registered) as aside:
         shutil.copytree(candidate, aside, copy_function=_link, dirs_exist_ok=True)
         shutil.copyfile(evaluation / "metrics.json", aside / "evaluation.json")
         shutil.copyfile(verdict, aside / "verdict.json")
-        documents(aside)
+        write_documents(aside, evaluation, verdict, snapshot, build)
         sign(aside)
     version = lineage.registry.register(registered, evaluation, verdict, data, params, plots, run_name=revision)
     _agree(version, registered)
@@ -58,10 +61,6 @@ def _agree(version: str, registered: Path) -> None:
         return
     with whole_folder(registered) as aside:
         shutil.copytree(kept, aside, dirs_exist_ok=True)
-
-
-def documents(folder: Path) -> None:
-    """Writes what readers of a bundle want beside it, from its evaluation and verdict; all of it is signed with it."""
 
 
 def _link(source: str, target: str) -> None:

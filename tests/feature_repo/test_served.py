@@ -16,8 +16,8 @@ from feature_repo.served import forget_events, forget_features, serve_features
 from feature_repo.store import build_features, historical, open_store
 from goodsight.digests import sha256_folder
 from goodsight.settings import settings
-from tests.feature_repo.conftest import PASSWORD
 from tests.feature_repo.made import START, event, events_table, product, query, snapshot_of
+from tests.servers import PASSWORD
 
 PRODUCTS = [product("a", price=10.0), product("b", price=20.0)]
 EVENTS = [event("a", "view", 0, query="red sofa"), event("b", "price", 1, value=8.0)]

@@ -24,14 +24,9 @@ def test_a_changed_character_is_refused() -> None:
     for _ in range(150):
         place = draw.randrange(len(text))
         altered = text[:place] + chr(ord(text[place]) ^ 1 << draw.randrange(7)) + text[place + 1 :]
-        try:
-            envelope = json.loads(altered)
-        except ValueError:
-            continue
-        try:
-            assert unseal(envelope, TYPE, "the envelope")[0] == {"seq": 3}  # another writing of the same bytes, at the most
-        except IntegrityError as error:
-            assert "the envelope" in error.message
+        with pytest.raises((IntegrityError, ValueError)) as refused:
+            unseal(json.loads(altered), TYPE, "the envelope")
+        assert refused.type is not IntegrityError or "the envelope is" in str(refused.value)
 
 
 @pytest.mark.parametrize("envelope", [None, [], {}, {"signatures": []}, {"signatures": [{}]}, {"signatures": [{"keyid": "../signing"}]}])

@@ -72,6 +72,18 @@ def test_the_run_goes_from_catalogue_to_served_version(world: World) -> None:
     assert result["peak_rss_bytes"] > 2**27
 
 
+def test_every_step_left_its_lineage_and_what_it_read_was_made_before(world: World) -> None:
+    events = [json.loads(line) for line in (world.home / "openlineage.jsonl").read_text().splitlines()]
+    run = events[0]["run"]["facets"]["parent"]["run"]["runId"]
+    first = [event for event in events if event["run"]["facets"]["parent"]["run"]["runId"] == run]
+    for step in (*STEPS, "finish"):
+        assert [event["eventType"] for event in first if event["job"]["name"] == step] == ["START", "COMPLETE"], step
+    made = {"revision", "version"}  # kept elsewhere: the catalogue's, the registry's
+    for event in first:
+        assert {data["name"] for data in event["inputs"]} <= made, event["job"]["name"]
+        made |= {data["name"] for data in event["outputs"]}
+
+
 def test_seven_bad_rows_are_in_quarantine_with_readable_reasons(world: World) -> None:
     rows = pq.read_table(world.result["paths"]["quarantine"]).to_pylist()
     assert world.result["quarantined"] == len(rows) == 7

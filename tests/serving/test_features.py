@@ -22,8 +22,8 @@ from goodsight.settings import settings
 from serving.client import Client
 from serving.deploy import Probe, deploy, rollback
 from serving.features import ProductFeatures, stores
-from tests.feature_repo.conftest import found, free_port
 from tests.feature_repo.made import events_table, product, snapshot_of
+from tests.servers import found, free_port
 from tests.serving.conftest import TITLES
 
 pytestmark = pytest.mark.torchserve
