@@ -15,7 +15,7 @@ from pipelines.options import Home, Json, home_of, print_json, refused
 app = typer.Typer(help="What stands behind a model, and whether any of it was altered.", no_args_is_help=True)
 keys_app = typer.Typer(help="The key that signs, and the keys whose signatures count.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
-for command in (passport_command.show, passport_command.uses):
+for command in passport_command.COMMANDS:
     app.command()(command)
 
 Reason = Annotated[str, typer.Option(help="Why; it goes into the ledger.")]
