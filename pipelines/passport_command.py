@@ -51,9 +51,8 @@ def show(
 
     made = passport(wanted, sources(home_of(home)), deep)
     if html:
-        from lineage.drawing import page
-
         from goodsight.files import write_bytes
+        from lineage.drawing import page
 
         write_bytes(html, page(made).encode())
     if as_json:
