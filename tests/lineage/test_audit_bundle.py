@@ -171,7 +171,7 @@ def test_hostile_archives_are_refused_by_their_first_bytes(bundle: Path) -> None
     with pytest.raises(Refused, match=r"\.\./outside"):
         list(check(rebuilt({}, files={"../outside": {"sha256": "0" * 64, "bytes": 10**12}})))
     for files_told in ([], {"x": 1}, {"x": {"sha256": "0" * 64, "bytes": "many"}}):
-        with pytest.raises(Refused, match=MANIFEST):
+        with pytest.raises(Refused):
             list(check(rebuilt({}, files=files_told)))
 
 
