@@ -279,7 +279,10 @@ CHECKS = (
 
 def check(file: BinaryIO, key: str = "") -> Iterator[str]:
     """What was found to be right, a sentence each. Raises `Refused` at the first thing that is not."""
-    bundle = Bundle(file)
+    try:
+        bundle = Bundle(file)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise Refused(MANIFEST, f"it is not what an audit bundle has there ({error!r})") from error
     if key and bundle.signer != key:
         raise Refused(KEY, f"the bundle is signed by {bundle.signer}, not by {key}")
     yield f"{len(bundle.files)} files, every byte as it was signed at {bundle.manifest['made']} by the key {bundle.signer}"
