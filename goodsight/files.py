@@ -47,7 +47,7 @@ def read_json(path: Path) -> Any:
     """The JSON value in `path`. Raises `InputError` when the file is missing or is not JSON."""
     try:
         return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as JSON: {error}", "Restore the file or make it again.") from error
 
 

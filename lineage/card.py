@@ -13,11 +13,10 @@ import yaml
 from lineage.environment import Tower
 from lineage.facts import CONFIDENCE, RESAMPLES, Facts, Figure
 from lineage.scope import limits, misuses, uses
-from lineage.wording import BASELINES, GROUPS, group_of, metric_in_words, percent, slice_in_words
+from lineage.wording import BASELINES, COSTS, GROUPS, group_of, metric_in_words, percent, slice_in_words
 
 HEADLINES = ("leaf_accuracy", "image_to_text_recall@10", "text_to_image_recall@10", "title_to_product_recall@10")
 RESULTS = {"Categories": "product-categorization", "Search by words": "product-search", "Search by photo": "product-search"}
-PASSED = {True: "passed", False: "failed", None: "not judged"}
 
 
 def card(facts: Facts) -> str:
@@ -30,6 +29,7 @@ def card(facts: Facts) -> str:
         ("Figures", _figures(facts)),
         ("Slices", _slices(facts)),
         ("Calibration", _calibration(facts)),
+        ("Cost of serving", _costs(facts)),
         ("Limits", _bullets(limits(facts))),
         ("Verdict", _verdict(facts)),
         ("Licences", _licences(facts)),
@@ -102,7 +102,8 @@ def _data(facts: Facts) -> list[str]:
 def _figures(facts: Facts) -> list[str]:
     lines = [
         "On held-out products and queries, over the full gallery. Baselines are of the same items.",
-        f"Intervals: {100 * CONFIDENCE:.0f} %, by {RESAMPLES:,} bootstrap draws of the items; a figure without one is no mean of items.",
+        f"Intervals: {100 * CONFIDENCE:.0f} %, by {RESAMPLES:,} bootstrap draws of clusters of items.",
+        "A figure without one is no mean of items.",
     ]
     for group in GROUPS:
         figures = [figure for figure in facts.figures if group_of(figure.metric) == group]
@@ -114,32 +115,36 @@ def _figures(facts: Facts) -> list[str]:
 
 
 def _figure(figure: Figure, kinds: Iterable[str]) -> tuple[str, ...]:
-    interval = " to ".join(map(percent, figure.interval)) if figure.interval else "-"
     baselines = (percent(figure.baselines[kind]) if kind in figure.baselines else "-" for kind in kinds)
     items = f"{figure.items:,}" if figure.items else "-"
-    return (metric_in_words(figure.metric), percent(figure.value), interval, items, *baselines, f"`{figure.metric}`")
+    return (metric_in_words(figure.metric), percent(figure.value), _interval(figure), items, *baselines, f"`{figure.metric}`")
+
+
+def _interval(figure: Figure) -> str:
+    return " to ".join(map(percent, figure.interval)) if figure.interval else "-"
 
 
 def _slices(facts: Facts) -> list[str]:
-    slices = facts.evaluation["slices"]
-    shown = [metric for metric in HEADLINES if any(metric in figures for figures in slices.values())]
+    shown = [metric for metric in HEADLINES if any(metric in figures for figures in facts.slices.values())]
     if not shown:
         return ["No part of the data has enough held-out products to be told apart."]
     rows = [
-        (slice_in_words(name), f"{figures['items']:,.0f}", *(percent(figures[each]) if each in figures else "-" for each in shown))
-        for name, figures in slices.items()
+        (slice_in_words(name), metric_in_words(metric), percent(figure.value), _interval(figure), f"{figure.items:,}")
+        for metric in shown
+        for name, figures in facts.slices.items()
+        if (figure := figures.get(metric))
     ]
-    names = ("slice", "items", *(metric_in_words(metric) for metric in shown))
-    return [*_bullets(_worst(facts, metric) for metric in shown), "", *_table(names, rows), "", *_subsets(facts)]
+    worst = _bullets(_worst(facts, metric) for metric in shown)
+    return [*worst, "", *_table(("slice", "figure", "value", "interval", "items"), rows), "", *_subsets(facts)]
 
 
 def _worst(facts: Facts, metric: str) -> str:
-    measured = {name: figures for name, figures in facts.evaluation["slices"].items() if metric in figures}
-    name, figures = min(measured.items(), key=lambda item: (item[1][metric], item[0]))
+    measured = [(figures[metric].value, name) for name, figures in facts.slices.items() if metric in figures]
+    value, name = min(measured)
     overall = facts.evaluation["metrics"].get(metric)
     beside = f", over all {percent(overall)}" if overall is not None else ""
-    items = f"{figures['items']:,.0f} items"
-    return f"Worst at \"{metric_in_words(metric)}\": {slice_in_words(name)}, {percent(figures[metric])} of {items}{beside}."
+    items = f"{facts.slices[name][metric].items:,} items"
+    return f'Worst at "{metric_in_words(metric)}": {slice_in_words(name)}, {percent(value)} of {items}{beside}.'
 
 
 def _subsets(facts: Facts) -> list[str]:
@@ -156,10 +161,18 @@ def _calibration(facts: Facts) -> list[str]:
     return [f"{told} {100 * error:.1f} points on average (expected calibration error, 15 bins)."]
 
 
+def _costs(facts: Facts) -> list[str]:
+    costs = facts.evaluation["costs"]
+    rows = [(words, f"{costs[name]:,.{1 if name.endswith('_ms') else 0}f}") for name, words in COSTS.items() if name in costs]
+    if not rows:
+        return ["Not measured."]
+    return ["Of single requests, on the CPU of the machine of the run.", "", *_table(("what", "value"), rows)]
+
+
 def _verdict(facts: Facts) -> list[str]:
     verdict = facts.verdict
     rows = [
-        (metric_in_words(check["metric"]), check["name"].replace("_", " "), check.get("slice", "all"), check["rule"], PASSED[check["pass"]])
+        (metric_in_words(check["metric"]), check["name"].replace("_", " "), check["slice"], check["rule"], check["outcome"])
         for check in verdict["checks"]
     ]
     against = f"against the champion `{verdict['champion']['digest']}`" if verdict.get("champion") else "without a champion to compare with"
@@ -192,7 +205,7 @@ def _identity(facts: Facts) -> list[str]:
 
 
 def _bullets(lines: Iterable[str]) -> list[str]:
-    return [f"- {line}" for line in lines]
+    return [f"- {_plain(line)}" for line in lines]
 
 
 def _table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any
 from lineage.graph import MEANING, Node, Passport
 
 PAGES = Path(__file__).with_name("pages")
-WIDTH, HEIGHT, ACROSS, DOWN = 210, 58, 90, 22  # of a box, and between boxes; pixels
+WIDTH, HEIGHT, ACROSS, DOWN = 200, 58, 120, 26  # of a box, and between boxes; pixels
 ROUNDS = 4  # of moving boxes towards what they are tied to
 
 
@@ -25,11 +25,10 @@ class Box:
 
 
 @dataclass(frozen=True)
-class Line:
-    """An edge as an SVG path, its label in the middle."""
+class Label:
+    """What an edge says, where it ends."""
 
-    path: str
-    label: str
+    text: str
     x: int
     y: int
 
@@ -46,7 +45,8 @@ def page(made: Passport) -> str:
         made=made,
         root=made.nodes[made.root],
         boxes=boxes,
-        lines=[_line(places[edge.source], places[edge.target], edge.label) for edge in made.edges],
+        lines=[_line(places[edge.source], places[edge.target]) for edge in made.edges],
+        labels=[label for box in boxes for label in _labels(made, box)],
         width=max(box.x for box in boxes) + WIDTH + 1,
         height=max(box.y for box in boxes) + HEIGHT + 1,
         box=(WIDTH, HEIGHT),
@@ -94,8 +94,14 @@ def _middles(made: Passport, before: Sequence[str]) -> dict[str, float]:
     return {node: sum(places) / len(places) if places else 0.0 for node, places in leading.items()}
 
 
-def _line(source: Box, target: Box, label: str) -> Line:
-    x0, y0 = source.x + WIDTH, source.y + HEIGHT // 2
-    x1, y1 = target.x, target.y + HEIGHT // 2
+def _line(source: Box, target: Box) -> str:
+    """An edge as an SVG path."""
+    x0, y0, x1, y1 = source.x + WIDTH, source.y + HEIGHT // 2, target.x, target.y + HEIGHT // 2
     bend = max(ACROSS // 2, (x1 - x0) // 2)
-    return Line(f"M{x0} {y0}C{x0 + bend} {y0} {x1 - bend} {y1} {x1} {y1}", label, x1 - 6, y1 - 5)
+    return f"M{x0} {y0}C{x0 + bend} {y0} {x1 - bend} {y1} {x1} {y1}"
+
+
+def _labels(made: Passport, box: Box) -> list[Label]:
+    """What the edges into a node say, above one another where they say different things."""
+    texts = dict.fromkeys(edge.label for edge in made.edges if edge.target == box.node.id and edge.label)
+    return [Label(text, box.x - 6, box.y + HEIGHT // 2 - 5 - 13 * place) for place, text in enumerate(texts)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ class Figure:
     value: float
     interval: tuple[float, float] | None
     items: int
-    baselines: dict[str, float]
+    baselines: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Facts:
     files: dict[str, str]  # of the bundles and candidate.json -> sha256
     evaluation: dict[str, Any]  # metrics.json
     figures: tuple[Figure, ...]
+    slices: dict[str, dict[str, Figure]]  # slice -> metric -> figure
     verdict: dict[str, Any]
     manifest: dict[str, Any]
 
@@ -64,6 +65,7 @@ class Facts:
             files={name: digest for name, digest in whole.items() if name.split("/")[0] in (*tasks, "candidate.json")},
             evaluation=measured,
             figures=tuple(_figures(scored)),
+            slices={name: dict(_sliced(scored, name, told)) for name, told in measured["slices"].items()},
             verdict=judged,
             manifest=manifest,
         )
@@ -80,7 +82,7 @@ class Facts:
     @property
     def languages(self) -> list[str]:
         """Codes of the languages other than the catalogue's own that its titles were asked in."""
-        return sorted(name.removeprefix("language=") for name in self.evaluation["slices"] if name.startswith("language="))
+        return sorted(name.removeprefix("language=") for name in self.slices if name.startswith("language="))
 
 
 def _check(record: dict[str, Any], verdict: dict[str, Any], manifest: dict[str, Any], measured: Evaluation) -> None:
@@ -100,11 +102,22 @@ def _check(record: dict[str, Any], verdict: dict[str, Any], manifest: dict[str, 
 
 def _figures(measured: Evaluation) -> Iterator[Figure]:
     for metric in sorted(measured.metrics, key=_natural):
-        items = measured.items.get(metric)
+        items, prefix = measured.items.get(metric), f"{metric}_"
         interval = mean_interval(items.values, items.clusters, CONFIDENCE, RESAMPLES, seed=0) if items else None
-        prefix = f"{metric}_"
         baselines = {name.removeprefix(prefix): other for name, other in measured.baselines.items() if name.startswith(prefix)}
         yield Figure(metric, measured.metrics[metric], interval, len(items.values) if items else 0, baselines)
+
+
+def _sliced(measured: Evaluation, name: str, told: dict[str, float]) -> Iterator[tuple[str, Figure]]:
+    """Figures of one slice; `items` is how many items it has."""
+    for metric in sorted(told.keys() - {"items"}, key=_natural):
+        items = measured.items.get(metric)
+        members = items.slices.get(name) if items else None
+        if items is None or members is None:
+            yield metric, Figure(metric, told[metric], None, int(told["items"]))
+            continue
+        interval = mean_interval(items.values[members], items.clusters[members], CONFIDENCE, RESAMPLES, seed=0)
+        yield metric, Figure(metric, told[metric], interval, int(members.sum()))
 
 
 def _natural(name: str) -> list[str | int]:

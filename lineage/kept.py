@@ -25,7 +25,7 @@ HINT = "Restore it from a backup, or serve another version: goodsight models lis
 def candidates(home: Path, version: str, digest: str) -> list[Path]:
     """Every copy of the candidate that was registered as `version`."""
     found = [home / STORE / f"goodsight-{version}" / "candidate"] if version else []
-    found += [path.parent for path in home.glob(f"{ARTIFACTS}/*/artifacts/candidate/candidate.json") if _told(path) == digest]
+    found += [folder for folder in home.glob(f"{ARTIFACTS}/*/artifacts/candidate") if digest in _names(folder)]
     return [path for path in found if path.is_dir()]
 
 
@@ -33,12 +33,14 @@ def indexes(home: Path, version: str, digest: str) -> list[Path]:
     """Every copy of the index that `version` serves with."""
     found = [home / STORE / f"goodsight-{version}" / "index"] if version else []
     found += home.glob(f"{ARTIFACTS}/*/artifacts/index/{digest}")
-    found += [path.parent for path in home.glob("pipeline/*/*/index/index.json") if _told(path) == digest]
+    found += [path.parent for path in home.glob("pipeline/*/*/index/index.json") if read_object(path).get("digest") == digest]
     return [path for path in found if path.is_dir()]
 
 
-def _told(path: Path) -> str:
-    return str(read_object(path).get("digest"))
+def _names(folder: Path) -> set[str]:
+    """The digests that a candidate's record and its bundles' manifests tell: an altered copy is still found by one of them."""
+    bundles = {path.parent.name: read_object(path).get("digest") for path in folder.glob("*/manifest.json")}
+    return {str(read_object(folder / "candidate.json").get("digest")), sha256_json(bundles)}
 
 
 def check_candidate(folder: Path, digest: str, deep: bool) -> str:

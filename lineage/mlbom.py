@@ -156,6 +156,7 @@ def _model_card(facts: Facts) -> dict[str, Any]:
         "properties": _properties(
             {f"config.{name}": value for name, value in config.items()}
             | {f"baseline.{figure.metric}.{kind}": value for figure in facts.figures for kind, value in figure.baselines.items()}
+            | {f"cost.{name}": value for name, value in facts.evaluation["costs"].items()}
             | {"verdict": facts.verdict["decision"], "policy": facts.verdict["policy"]}
         ),
     }
@@ -169,11 +170,9 @@ def _measured(figure: Figure) -> dict[str, Any]:
 
 
 def _sliced(facts: Facts) -> Iterable[dict[str, Any]]:
-    """Figures of slices, without intervals: an evaluation does not say which items are in a slice."""
-    for name, figures in facts.evaluation["slices"].items():
-        for metric, value in figures.items():
-            if metric != "items":
-                yield {"type": metric, "value": _number(value), "slice": f"{name} ({figures['items']:.0f} items)"}
+    for name, figures in facts.slices.items():
+        for figure in figures.values():
+            yield {**_measured(figure), "slice": f"{name} ({figure.items} items)"}
 
 
 def _number(value: float) -> str:

@@ -47,11 +47,11 @@ def _reading(facts: Facts) -> Iterator[str]:
 
 
 def _unmeasured(facts: Facts) -> Iterator[str]:
-    counts, slices = facts.evaluation["counts"], facts.evaluation["slices"]
+    counts = facts.evaluation["counts"]
     absent = [words for name, words in COUNTED.items() if not counts.get(name)]
     if absent:
         yield f"Not measured, for want of held-out items: {_listed(absent)}."
-    apart = [words for name, words in PARTS.items() if name not in slices]
+    apart = [words for name, words in PARTS.items() if name not in facts.slices]
     if apart:
         yield f"Not measured apart, for want of held-out products: {_listed(apart)}."
     if not facts.languages:
@@ -76,6 +76,10 @@ def _unjudged(facts: Facts) -> Iterator[str]:
     open_checks = sorted({check["metric"] for check in facts.verdict["checks"] if check["pass"] is None})
     if open_checks:
         yield f"The gate could not judge: {'; '.join(metric_in_words(metric) for metric in open_checks)}."
+    for check in facts.verdict["checks"]:
+        if why := check["override"]:
+            told = f"{metric_in_words(check['metric'])}, {check['slice']}, {check['rule']}"
+            yield f"A check that failed was overridden by {why['by']} until {why['until']} ({told}): {why['reason']}"
 
 
 def _listed(words: list[str]) -> str:

@@ -35,6 +35,12 @@ GROUPS = {
     "Vectors": r"(?!category_calibration_error)",
 }
 SLICES = {"head": "categories with many training products", "tail": "categories with few", "no image": "no image", "no text": "no text"}
+COSTS = {
+    "categorize_ms": "one categorization, median milliseconds",
+    "embed_ms": "one embedding, median milliseconds",
+    "peak_memory_bytes": "peak memory, bytes",
+    "bundle_bytes": "on disk, bytes",
+}
 BASELINES = {"tfidf": "words alone (TF-IDF)", "most_frequent": "most frequent category"}
 
 
@@ -51,7 +57,7 @@ def metric_in_words(metric: str) -> str:
         if found := re.search(ending, name):
             asked = name[: found.start()]
             return ASKED[asked] + found.expand(words) + among if asked in ASKED else metric
-    return ASKED.get(name, metric)
+    return (ASKED | COSTS).get(name, metric)
 
 
 def group_of(metric: str) -> str | None:

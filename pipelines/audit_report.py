@@ -101,6 +101,26 @@ def uses_tables(found: dict[str, Any]) -> None:
             console.print(f"{lost} were not logged: nobody knows what they showed.")
 
 
+def cost_table(found: dict[str, Any]) -> None:
+    """What a run took."""
+    from rich.console import Console
+
+    steps = [(name, f"{seconds:,.1f}") for name, seconds in found["steps"].items()] + [(name, "from the cache") for name in found["cached"]]
+    total = f"{found['seconds']:,.1f} s" if found["seconds"] is not None else "an unknown time"
+    title = f"Run {found['run_id']} of {found['revision']}: {found['state']}, {total}"
+    Console(highlight=False).print(_table(title, ("step", "seconds"), steps))
+
+
+def overrides_table(found: list[dict[str, Any]]) -> None:
+    """Every override."""
+    from rich.console import Console
+
+    columns = ("seq", "time", "by", "check", "candidate", "reason", "until")
+    told = [{**each, "check": each.get("check") or each.get("rule")} for each in found]  # one of the ledger's checkpoint has a rule
+    rows = [tuple(DIGEST.sub(r"\1", str(each.get(name) or "")) for name in columns) for each in told]
+    Console(highlight=False).print(_table("Overrides in the ledger", columns, rows) if rows else "The ledger has no override.")
+
+
 def _table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Table:
     from rich.markup import escape
     from rich.table import Table

@@ -12,6 +12,7 @@ from goodsight.errors import InputError
 from pipelines.options import Home, Json, home_of, print_json, refused
 
 if TYPE_CHECKING:
+    from lineage.graph import Passport
     from lineage.sources import Sources
 
 Wanted = Annotated[
@@ -62,6 +63,10 @@ def show(
         from pipelines.audit_report import passport_tree
 
         passport_tree(made)
+    _refuse_altered(made)
+
+
+def _refuse_altered(made: Passport) -> None:
     if count := made.count("altered"):
         first = next(node for node in made.nodes.values() if node.state == "altered")
         raise refused(f"{count} of {len(made.nodes)} links are altered. {first.kind} {first.label}: {first.how}", "Do not rely on it.")
@@ -99,3 +104,60 @@ def uses_of(wanted: str, home: Path) -> dict[str, object]:
         raise InputError(f"No version of the data and no answer knows {wanted!r}.", hint)
     versions = [{"revision": each.version.revision, "digest": each.version.digest, "kept": each.kept} for each in holdings]
     return {"product": wanted, "versions": versions, **found, "elsewhere": [version.revision for version in unknown]}
+
+
+def bundle(
+    wanted: Wanted,
+    output: Output,
+    weights: Annotated[bool, typer.Option("--weights", help="The model's weights and the index's vectors too.")] = False,
+    deep: Deep = False,
+    home: Home = None,
+) -> None:
+    """Write one signed file with the evidence behind an answer, a model or a snapshot, for a machine without Goodsight."""
+    from lineage import audit_bundle
+    from lineage.passport import passport
+
+    place = sources(home_of(home))
+    made = passport(wanted, place, deep)
+    signer = audit_bundle.write(made, place, output, weights)
+    typer.echo(f"Wrote {output}, signed by {signer}\nCheck it elsewhere: goodsight audit verifier -o verify_audit_bundle.py")
+    _refuse_altered(made)
+
+
+def verifier(output: Output = Path("verify_audit_bundle.py")) -> None:
+    """Write the program that checks audit bundles on a machine without Goodsight."""
+    from goodsight.files import write_bytes
+    from lineage.audit_bundle import VERIFIER
+
+    write_bytes(output, VERIFIER.read_bytes())
+    typer.echo(f"Wrote {output}. It needs Python and the package cryptography: python -I {output.name} BUNDLE --key FINGERPRINT")
+
+
+def cost(
+    wanted: Annotated[str, typer.Argument(help="A run's id, a model version, `champion`, or the start of a candidate's digest.")],
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Show what a run took, step by step, or the run that made a model."""
+    from lineage.costs import cost_of
+    from pipelines.audit_report import cost_table
+
+    found = cost_of(wanted, sources(home_of(home)))
+    print_json(found) if as_json else cost_table(found)
+
+
+def overrides(home: Home = None, as_json: Json = False) -> None:
+    """List every override of a check that the ledger has: which, why, by whom, until when."""
+    from goodsight.settings import settings
+    from lineage.history import of_kind
+    from pipelines.audit_report import overrides_table
+
+    home_of(home)
+    told = of_kind(settings().ledger_url, "override")
+    if told.altered:
+        raise refused(f"Event {told.altered[0]} of the ledger is not what its hash says.", "Check all of it: goodsight audit verify")
+    found = [{"seq": event.seq, "time": event.time, "by": event.actor, **event.payload} for event in told.events]
+    print_json(found) if as_json else overrides_table(found)
+
+
+COMMANDS = (show, uses, bundle, verifier, cost, overrides)

@@ -22,6 +22,7 @@ VALIDATED = sha256_json("the snapshot that validation let through")
 CODE = sha256_json("the code of the steps")
 COMMIT = "c0ffee" * 6 + "c0ff"
 SOFA = "sofa-1"
+LARGE = 2**14  # bytes; what the tests take for a large file
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def _bundle(folder: Path, task: str) -> str:
     write_json(folder / "config.json", {"task": task})
     write_json(folder / "preprocess.json", {"digest": sha256_json("preprocessing")})
     write_json(folder / "provenance.json", {"snapshot": VALIDATED, "code": CODE, "recipe": {"steps": 3}})
-    write_bytes(folder / "weights.safetensors", random.Random(task).randbytes(5 * 2**20))
+    write_bytes(folder / "weights.safetensors", random.Random(task).randbytes(LARGE + 1))
     files = sha256_files(folder)
     write_json(folder / "manifest.json", {"digest": sha256_json(files), "files": files})
     return sha256_json(files)
@@ -156,3 +157,10 @@ def make(work: Path) -> Audited:
         log.log(row)
     assert log.flush()
     return made
+
+
+def flip(path: Path, place: int = 0) -> None:
+    """One bit of a file is another."""
+    data = bytearray(path.read_bytes())
+    data[place % len(data)] ^= 1
+    path.write_bytes(data)

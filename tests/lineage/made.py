@@ -9,11 +9,11 @@ from catalogue.importer import import_catalogue
 from catalogue.snapshot import Snapshot
 from goodsight.files import read_json, write_json
 from lineage.facts import Facts
-from lineage.gate import decide
-from lineage.policy import Policy
+from lineage.gate import Policy, decide
 from models.bundle import Bundle
 from models.candidate import assemble
 from models.config import TASKS
+from models.costs import measure
 from models.evaluate import evaluate
 from models.finetune import labels_of
 from tests.models.made import SHORT, preprocess, shop, tiny_model
@@ -50,7 +50,9 @@ def made(folder: Path, seed: int = 1) -> Run:
     assemble([folder / task for task in TASKS], run.candidate)
     candidate = read_json(run.candidate / "candidate.json")["digest"]
     run.evaluation.mkdir()
+    found = evaluate(*bundles, data)
+    found.costs = measure(run.candidate, run.snapshot)
     digests = {bundle.task: bundle.digest for bundle in bundles}
-    evaluate(*bundles, data).save(run.evaluation, {"snapshot": digest, "candidate": candidate, "bundles": digests})
+    found.save(run.evaluation, {"snapshot": digest, "candidate": candidate, "bundles": digests})
     write_json(run.verdict, decide(run.evaluation, None, Policy.load()))
     return run

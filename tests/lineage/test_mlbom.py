@@ -58,7 +58,8 @@ def test_figures_have_intervals_and_slices(document: dict[str, Any], finished: R
     low, high = (float(leaf["confidenceInterval"][end]) for end in ("lowerBound", "upperBound"))
     assert low < float(leaf["value"]) < high
     assert float(leaf["value"]) == pytest.approx(finished.facts.evaluation["metrics"]["leaf_accuracy"], abs=1e-5)
-    assert "depth=3 (20 items)" in {each["slice"] for each in measured if "slice" in each}
+    deep = [each for each in measured if each.get("slice") == "depth=3 (20 items)"]
+    assert "leaf_accuracy" in {each["type"] for each in deep} and all("confidenceInterval" in each for each in deep)
 
 
 def test_data_libraries_and_what_needs_what(document: dict[str, Any], finished: Run) -> None:

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from goodsight.digests import sha256_files
 from goodsight.errors import BusyError, InputError, IntegrityError
 from goodsight.settings import settings
 from lineage import keys
-from lineage.signing import SIGNATURE, sign, verify
+from lineage.signing import SIGNATURE, sign, signed_files, verify
 
 ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 
@@ -181,3 +182,14 @@ def test_a_signer_that_is_not_one_is_named(signed: Path, signer: str, monkeypatc
     settings.cache_clear()
     with pytest.raises(InputError, match="GOODSIGHT_SIGNER is"):
         verify(signed)
+
+
+def test_the_signature_alone_tells_what_was_signed_and_none_of_its_bytes_may_differ(signed: Path) -> None:
+    signer, files = signed_files(signed)
+    assert signer == keys.current()
+    assert files == {name: digest for name, digest in sha256_files(signed).items() if name != SIGNATURE}
+    whole = (signed / SIGNATURE).read_bytes()
+    for place in range(len(whole)):
+        (signed / SIGNATURE).write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(IntegrityError):
+            signed_files(signed)
