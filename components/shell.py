@@ -23,12 +23,16 @@ from lineage.openlineage import Data, StepRun
 RUN_PID, RUN_ID = "GOODSIGHT_RUN_PID", "GOODSIGHT_RUN_ID"
 
 
+def of_a_local_run() -> bool:
+    """Whether a `goodsight run` on this machine started this process."""
+    return RUN_PID in os.environ
+
+
 def _end_with_the_run() -> None:
     """Ends this process when the `goodsight run` that started it is gone, so that a killed run leaves nothing behind."""
-    pid = os.environ.get(RUN_PID)
-    if pid is None:
+    if not of_a_local_run():
         return
-    descriptor = os.pidfd_open(int(pid))
+    descriptor = os.pidfd_open(int(os.environ[RUN_PID]))
 
     def wait() -> None:
         select.select([descriptor], [], [])

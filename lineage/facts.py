@@ -8,14 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from goodsight.digests import sha256_files
 from goodsight.errors import InputError, IntegrityError
 from goodsight.files import read_json
 from lineage.environment import Tower, towers
 from lineage.evaluation import Evaluation
-from lineage.statistics import PairedBootstrap
+from lineage.statistics import mean_interval
 
 CONFIDENCE = 0.95
 RESAMPLES = 2_000
@@ -105,7 +103,7 @@ def _check(record: dict[str, Any], verdict: dict[str, Any], manifest: dict[str, 
 def _figures(measured: Evaluation) -> Iterator[Figure]:
     for metric in sorted(measured.metrics, key=_natural):
         items, prefix = measured.items.get(metric), f"{metric}_"
-        interval = _interval(items.values, items.clusters) if items else None
+        interval = mean_interval(items.values, items.clusters, CONFIDENCE, RESAMPLES, seed=0) if items else None
         baselines = {name.removeprefix(prefix): other for name, other in measured.baselines.items() if name.startswith(prefix)}
         yield Figure(metric, measured.metrics[metric], interval, len(items.values) if items else 0, baselines)
 
@@ -115,17 +113,11 @@ def _sliced(measured: Evaluation, name: str, told: dict[str, float]) -> Iterator
     for metric in sorted(told.keys() - {"items"}, key=_natural):
         items = measured.items.get(metric)
         members = items.slices.get(name) if items else None
-        interval = _interval(items.values[members], items.clusters[members]) if items and members is not None else None
-        yield metric, Figure(metric, told[metric], interval, int(told["items"] if members is None else members.sum()))
-
-
-def _interval(values: np.ndarray, clusters: np.ndarray) -> tuple[float, float]:
-    """Of the mean of `values` (items,) in [0, 1], whose `clusters` (items,) are independent of each other.
-
-    The gate's own bootstrap, whose bounds are -1 and 1: it does not take "all were right" for certainty.
-    """
-    low, high = PairedBootstrap(2 * values - 1, clusters, RESAMPLES, seed=0).interval((1 - CONFIDENCE) / 2)
-    return (1 + low) / 2, (1 + high) / 2
+        if items is None or members is None:
+            yield metric, Figure(metric, told[metric], None, int(told["items"]))
+            continue
+        interval = mean_interval(items.values[members], items.clusters[members], CONFIDENCE, RESAMPLES, seed=0)
+        yield metric, Figure(metric, told[metric], interval, int(members.sum()))
 
 
 def _natural(name: str) -> list[str | int]:

@@ -20,7 +20,7 @@ from sqlalchemy.exc import OperationalError, ProgrammingError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from goodsight.digests import canonical_json
-from goodsight.errors import BusyError, InputError, IntegrityError
+from goodsight.errors import BusyError, ConflictError, InputError, IntegrityError
 from goodsight.settings import settings
 from lineage import checkpoints
 from lineage.checkpoints import Checkpoint
@@ -65,11 +65,12 @@ class Ledger:
         with self._busy_is_an_error():
             self._create()
 
-    def append(self, kind: str, actor: str, subjects: Sequence[str], payload: dict[str, Any]) -> Event:
+    def append(self, kind: str, actor: str, subjects: Sequence[str], payload: dict[str, Any], expect: int | None = None) -> Event:
         """Adds one event at the end and returns it; once returned it is on disk, and the checkpoint covers it.
 
-        Raises `InputError` for an unknown kind or when `payload` is not JSON, `IntegrityError` when events that the checkpoint
-        knows are gone.
+        With `expect` it is added only while the newest event of its kind is the one with that seq (0: there is none), whoever else
+        appends at the same time, on this machine or another. Raises `ConflictError` when it is not, `InputError` for an unknown kind
+        or when `payload` is not JSON, `IntegrityError` when events that the checkpoint knows are gone.
         """
         if kind not in KINDS:
             raise InputError(f"{kind!r} is no kind of ledger event.", f"The kinds are {', '.join(KINDS)}.")
@@ -78,7 +79,7 @@ class Ledger:
         except (TypeError, ValueError) as error:
             raise InputError(f"A ledger event of kind {kind!r} is not JSON: {error}", "Use plain values.") from error
         with self._busy_is_an_error():
-            new = self._append(kind, actor, list(subjects), payload)
+            new = self._append(kind, actor, list(subjects), payload, expect)
         checkpoints.record(new.seq, new.hash)
         return new
 
@@ -133,7 +134,7 @@ class Ledger:
         stop=stop_after_attempt(50),
         reraise=True,
     )
-    def _append(self, kind: str, actor: str, subjects: list[str], payload: dict[str, Any]) -> Event:
+    def _append(self, kind: str, actor: str, subjects: list[str], payload: dict[str, Any], expect: int | None) -> Event:
         """One attempt; another writer's event with the same seq (SQLite and Postgres wait instead) makes it start again."""
         last = checkpoints.newest()  # before the tail is read: it knows no event that is not there yet
         with self._engine.begin() as connection:
@@ -141,6 +142,8 @@ class Ledger:
                 connection.exec_driver_sql("LOCK TABLE events IN EXCLUSIVE MODE")  # writers queue, readers go on
             seq, previous = _tail(connection)
             _check_end(connection, last)
+            if expect is not None:
+                _check_newest(connection, kind, expect)  # after the tail: what comes between the two takes the seq that this one wants
             time = datetime.now(UTC).isoformat(timespec="microseconds")
             new = Event(seq + 1, time, kind, actor, subjects, payload, previous)
             texts = {"subjects": canonical_json(subjects), "payload": canonical_json(payload)}
@@ -188,6 +191,13 @@ class Ledger:
 def _tail(connection: Connection) -> tuple[int, str]:
     row = connection.execute(select(table.c.seq, table.c.hash).order_by(table.c.seq.desc()).limit(1)).first()
     return (row.seq, row.hash) if row else (0, GENESIS)
+
+
+def _check_newest(connection: Connection, kind: str, expect: int) -> None:
+    newest = connection.scalar(select(table.c.seq).where(table.c.kind == kind).order_by(table.c.seq.desc()).limit(1)) or 0
+    if newest != expect:
+        message = f"The newest event of kind {kind!r} is {newest}, not {expect}: another process was first."
+        raise ConflictError(message, "Read the ledger again, then decide again.")
 
 
 def _file(connection: Connection, new: Event) -> None:

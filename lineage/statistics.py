@@ -32,11 +32,11 @@ class PairedBootstrap:
         self.clusters = len(sizes)
         self.difference = float(differences.mean())
         mean_size = len(differences) / self.clusters
-        cells, counts = _cells(np.bincount(place, differences), sizes)
+        cells, counts = np.unique(np.bincount(place, differences) + 1j * sizes, return_counts=True)  # pairs, sorted fast
         self._sums = np.append(cells.real, [-mean_size, mean_size])  # of the differences, of each distinct cluster
         self._sizes = np.append(cells.imag, [mean_size, mean_size])
         self._shares = np.append(counts, [1, 1]) / (self.clusters + 2)
-        self._drawn_sums, self._drawn_sizes = _drawn(self._sums, self._sizes, self._shares, self.clusters, resamples, seed)
+        self._drawn_sums, self._drawn_sizes = self._draw(resamples, seed)
         self._as_good = self._drawn_sums >= (self.difference - TIE) * self._drawn_sizes
         self._as_bad = self._drawn_sums <= (self.difference + TIE) * self._drawn_sizes
 
@@ -62,6 +62,16 @@ class PairedBootstrap:
         """The smallest true difference that as many clusters tell from none, with `power`, in a one-sided test at `level`."""
         normal = NormalDist()
         return self.standard_error * (normal.inv_cdf(1 - level) + normal.inv_cdf(power))
+
+    def _draw(self, resamples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Sums and sizes (resamples,) of samples of as many clusters; how often each distinct one comes up is drawn."""
+        generator = np.random.default_rng(seed)
+        block = max(1, BLOCK_NUMBERS // len(self._shares))
+        parts = [min(block, resamples - start) for start in range(0, resamples, block)]
+        columns = np.stack([self._sums, self._sizes], axis=1)
+        drawn = [generator.multinomial(self.clusters, self._shares, part) @ columns for part in parts]
+        sums, sizes = np.concatenate(drawn).T
+        return sums, sizes
 
     def _tail(self, bound: float, event: np.ndarray, beyond: bool) -> float:
         """The chance of `event` when the true difference is `bound`; from its complement when it is likelier than not."""
@@ -106,34 +116,13 @@ class PairedBootstrap:
         return float(brentq(above, near, far, xtol=1e-7))
 
 
-def mean_interval(
-    values: np.ndarray, clusters: np.ndarray, confidence: float, resamples: int, seed: int
-) -> tuple[float, float]:
-    """Percentile interval of the mean of `values` (items,), their `clusters` (items,) drawn with replacement."""
-    place = np.unique(clusters, return_inverse=True)[1]
-    sizes = np.bincount(place)
-    cells, counts = _cells(np.bincount(place, values), sizes)
-    sums, weights = _drawn(cells.real, cells.imag, counts / len(sizes), len(sizes), resamples, seed)
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(sums / weights, [tail, 1 - tail])
-    return float(low), float(high)
+def mean_interval(values: np.ndarray, clusters: np.ndarray, confidence: float, resamples: int, seed: int) -> tuple[float, float]:
+    """Interval of the mean of `values` (items,) in [0, 1], whose `clusters` (items,) are independent of each other.
 
-
-def _cells(sums: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct pairs of sum and size, as complex numbers, which sort fast, and how many clusters have each."""
-    return np.unique(sums + 1j * sizes, return_counts=True)
-
-
-def _drawn(
-    sums: np.ndarray, sizes: np.ndarray, shares: np.ndarray, clusters: int, resamples: int, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Sums and sizes (resamples,) of samples of `clusters`; how often each distinct one comes up is drawn."""
-    generator = np.random.default_rng(seed)
-    block = max(1, BLOCK_NUMBERS // len(shares))
-    parts = [min(block, resamples - start) for start in range(0, resamples, block)]
-    columns = np.stack([sums, sizes], axis=1)
-    drawn_sums, drawn_sizes = np.concatenate([generator.multinomial(clusters, shares, part) @ columns for part in parts]).T
-    return drawn_sums, drawn_sizes
+    By the same bootstrap, which holds both ends possible: it does not take "all of 50 were right" for certainty.
+    """
+    low, high = PairedBootstrap(2 * values - 1, clusters, resamples, seed).interval((1 - confidence) / 2)
+    return (1 + low) / 2, (1 + high) / 2
 
 
 def holm(p: Sequence[float], alpha: float) -> tuple[list[float], list[float]]:

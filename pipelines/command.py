@@ -12,7 +12,7 @@ import typer
 
 import goodsight
 from goodsight.errors import GoodsightError, InputError
-from pipelines import audit_command, catalogue_command, features_command, gate_command
+from pipelines import audit_command, catalogue_command, features_command, gate_command, models_command
 from pipelines.options import WHICH, Home, Json, home_of, print_json, refused
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app.add_typer(audit_command.app, name="audit")
 app.add_typer(catalogue_command.app, name="catalogue")
 app.add_typer(features_command.app, name="features")
 app.add_typer(gate_command.app, name="gate")
+app.add_typer(models_command.app, name="models")
 app.add_typer(pipeline_app, name="pipeline")
 
 Count = Annotated[int, typer.Option("-k", min=1, max=100, help="How many answers.")]

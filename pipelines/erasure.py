@@ -10,8 +10,7 @@ from catalogue.validations import forget
 from catalogue.versions import describe, erase_version
 from feature_repo.served import forget_events
 from goodsight.errors import InputError
-from goodsight.settings import settings
-from lineage.ledger import Ledger
+from lineage import record
 from lineage.registry import trained_on
 from serving.features import stores
 
@@ -29,6 +28,8 @@ def erase(name: str, product: str, reason: str, by: str, home: Path) -> dict[str
     forget_events(stores(home), product)
     forget([describe(version, home)["digest"] for version in versions], home)
     found = {"revision": revision, "versions": versions, "models": trained_on(versions)}
-    subjects = [describe(version, home)["digest"] for version in (revision, *versions)]
-    Ledger(settings().ledger_url).append("erasure", by, subjects, {"product": mark(name, product), "reason": reason.strip(), **found})
+    without = describe(revision, home)
+    record.snapshot(without, "erasure", by, reason.strip())
+    digests = [without["digest"], *(describe(version, home)["digest"] for version in versions)]
+    record.erasure(digests, by, {"product": mark(name, product), "reason": reason.strip(), **found})
     return found

@@ -123,6 +123,7 @@ def retrain(
                     snapshot=data,
                     store=features.outputs["store"],
                     version=registered.outputs["Output"],
+                    champion=champion,
                     code=CODE["deploy"],
                 )
                 _on_cluster(deployed)

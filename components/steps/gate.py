@@ -13,6 +13,7 @@ def gate(evaluation: Path, champion_evaluation: Path, policy: str, verdict: Path
 
     from goodsight.files import write_json
     from goodsight.settings import settings
+    from lineage import record
     from lineage.gate import decide
     from lineage.ledger import Ledger
     from lineage.overrides import in_force
@@ -22,4 +23,5 @@ def gate(evaluation: Path, champion_evaluation: Path, policy: str, verdict: Path
     overrides = in_force(Ledger(settings().ledger_url), datetime.now(UTC))
     found = decide(evaluation, champion, Policy.parse(policy) if policy else Policy.load(), overrides)
     write_json(verdict, found)
+    record.verdict(verdict, record.PIPELINE)
     return str(found["decision"])

@@ -1,4 +1,4 @@
-"""One finished run for all that is written about it, and a home with all that an audit looks at."""
+"""One finished run for all that is written about it, a home with an empty MLflow store, and one with all that an audit looks at."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from goodsight.settings import settings
 from tests.lineage.audited import LARGE, Audited, make
 from tests.lineage.made import Run, made
+from tests.lineage.registered import write_work
 
 
 @pytest.fixture(scope="session")
@@ -42,3 +43,27 @@ def audited(audited_once: Audited, monkeypatch: pytest.MonkeyPatch) -> Audited:
         return home / path.relative_to(audited_once.home)
 
     return replace(audited_once, home=home, registered=here(audited_once.registered), served=here(audited_once.served))
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's tables without content: making them takes seconds, so each test starts from a copy."""
+    from mlflow import MlflowClient
+
+    file = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(tracking_uri=f"sqlite:///{file}").search_experiments()
+    return file
+
+
+@pytest.fixture
+def home(empty_store: Path) -> Path:
+    root = settings().root
+    root.mkdir(exist_ok=True)
+    shutil.copy(empty_store, root)
+    return root
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    """Two candidates `a` and `b` with what the pipeline's steps make of them (`tests.lineage.registered.write_work`)."""
+    return write_work(tmp_path)

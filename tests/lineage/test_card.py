@@ -85,7 +85,7 @@ def test_limits_are_said_from_the_record(facts: Facts) -> None:
     assert "random weights" in told
     assert "products without image" in told
     assert "other languages than the catalogue's own were not measured" in told
-    assert "The gate could not judge: bundle_bytes; categorize_ms; embed_ms; peak_memory_bytes." in told
+    assert "The gate could not judge" not in told
     assert "search by photo" in limits(facts, counts={**facts.evaluation["counts"], "image_queries": 0})
     assert "other languages" not in limits(replace(facts, slices={"language=de": {}}))
 

@@ -7,12 +7,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from goodsight.digests import sha256_file
 from goodsight.errors import InputError, IntegrityError
-from lineage.facts import _interval
 from tests.lineage.made import Run
 
 
@@ -32,20 +30,6 @@ def test_files_are_those_of_the_candidate(copied: Run) -> None:
     files = copied.facts.files
     assert {name.split("/")[0] for name in files} == {"candidate.json", "categorize", "retrieve"}
     assert files["retrieve/weights.safetensors"] == sha256_file(copied.candidate / "retrieve" / "weights.safetensors")
-
-
-def test_intervals_are_those_of_a_bootstrap_by_hand() -> None:
-    dice = np.random.default_rng(5)
-    values = dice.beta(2, 1, 1_000)
-    by_hand = np.quantile(dice.choice(values, (4_000, len(values))).mean(axis=1), [0.025, 0.975])
-    ids = np.arange(len(values)).astype(str)
-    assert _interval(values, ids) == pytest.approx(tuple(by_hand), abs=0.003)
-    assert _interval(np.repeat(values, 3), np.repeat(ids, 3)) == pytest.approx(tuple(by_hand), abs=0.003)  # the same said thrice
-
-
-def test_all_right_is_not_certain() -> None:
-    low, high = _interval(np.ones(50), np.arange(50).astype(str))
-    assert 0.85 < low < 0.97 and high == pytest.approx(1, abs=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from goodsight.errors import BusyError, InputError, IntegrityError
+from goodsight.errors import BusyError, ConflictError, InputError, IntegrityError
 from lineage.ledger import GENESIS, Ledger
 
 COLUMNS = ["seq", "time", "kind", "actor", "subjects", "payload", "previous", "hash"]
@@ -111,6 +111,14 @@ def test_four_processes_append_at_once_without_gap_or_loss(tmp_path: Path) -> No
     for number in range(4):
         mine = [event.payload["number"] for event in ledger.events() if event.actor == f"writer {number}"]
         assert mine == list(range(50))
+
+
+def test_an_event_is_added_only_while_the_newest_of_its_kind_is_the_expected_one(ledger: Ledger) -> None:
+    with pytest.raises(ConflictError, match="newest event of kind 'verdict' is 2, not 0"):
+        ledger.append("verdict", "late", [], {}, expect=0)
+    assert ledger.append("verdict", "in time", [], {}, expect=2).seq == 4
+    assert ledger.append("deploy", "first", [], {}, expect=0).seq == 5
+    assert ledger.verify() == 5
 
 
 def test_an_acknowledged_event_outlives_a_killed_writer(tmp_path: Path) -> None:

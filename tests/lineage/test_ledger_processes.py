@@ -1,7 +1,8 @@
-"""Writers that are killed at random on SQLite and on a real Postgres: what was acknowledged stays, without a gap."""
+"""Writers on SQLite and on a real Postgres: killed at random, what was acknowledged stays, without a gap; of two at once, one wins."""
 
 from __future__ import annotations
 
+import multiprocessing
 import runpy
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -10,6 +11,7 @@ import psycopg
 import pytest
 
 from goodsight.digests import HOUSE
+from goodsight.errors import ConflictError
 from goodsight.settings import settings
 from lineage.ledger import Ledger
 
@@ -52,3 +54,38 @@ def test_the_same_events_are_found_on_every_backend(url: str) -> None:
     assert ledger.about("d" * 64) == []
     assert [event.seq for event in ledger.events("run")] == [2, 3]
     assert Ledger(url).verify() == 3
+
+
+def climb(address: str, actor: str) -> None:
+    """Adds 25 events, each after the newest that this process knows of."""
+    ledger, added = Ledger(address), 0
+    while added < 25:
+        newest = max((event.seq for event in ledger.events("verdict")), default=0)
+        try:
+            ledger.append("verdict", actor, [], {"after": newest}, expect=newest)
+            added += 1
+        except ConflictError:
+            continue
+
+
+def chatter(address: str) -> None:
+    ledger = Ledger(address)
+    for _ in range(50):
+        ledger.append("run", "chatter", [], {})
+
+
+@pytest.mark.parametrize("url", BACKENDS, indirect=True)
+def test_of_those_who_expect_the_same_newest_event_one_wins(url: str) -> None:
+    """Three race for each event of a kind, while a fourth appends others: none of the three overlooks one of another's."""
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=climb, args=(url, f"climber {number}")) for number in range(3)]
+    writers.append(context.Process(target=chatter, args=(url,)))
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+        assert writer.exitcode == 0
+    ledger = Ledger(url)
+    found = ledger.events("verdict")
+    assert len(found) == 75 and ledger.verify() == 125
+    assert [event.payload["after"] for event in found] == [0, *(event.seq for event in found[:-1])]

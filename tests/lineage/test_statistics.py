@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from lineage.statistics import PairedBootstrap, holm
+from lineage.statistics import PairedBootstrap, holm, mean_interval
 
 SEED = 0
 
@@ -168,3 +168,18 @@ def test_holm_on_the_example_that_can_be_done_by_hand() -> None:
     assert adjusted == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert levels == pytest.approx([0.05 / 3, 0.05 / 2, 0.05 / 2, 0.05 / 4])
     assert holm([], 0.05) == ([], [])
+
+
+def test_the_interval_of_a_mean_is_that_of_a_bootstrap_by_hand() -> None:
+    dice = np.random.default_rng(5)
+    values = dice.beta(2, 1, 1_000)
+    by_hand = np.quantile(dice.choice(values, (4_000, len(values))).mean(axis=1), [0.025, 0.975])
+    ids = np.arange(len(values)).astype(str)
+    assert mean_interval(values, ids, 0.95, 2_000, seed=0) == pytest.approx(tuple(by_hand), abs=0.003)
+    thrice = mean_interval(np.repeat(values, 3), np.repeat(ids, 3), 0.95, 2_000, seed=0)
+    assert thrice == pytest.approx(tuple(by_hand), abs=0.003)
+
+
+def test_all_right_is_not_certain() -> None:
+    low, high = mean_interval(np.ones(50), np.arange(50).astype(str), 0.95, 2_000, seed=0)
+    assert 0.85 < low < 0.97 and high == pytest.approx(1, abs=1e-6)

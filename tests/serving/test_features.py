@@ -76,7 +76,7 @@ def test_answers_have_prices_and_signals_of_now_over_pushes_deployments_and_roll
     assert first(client)["price"] == 7.5
     with OnlineFeatures(stores(copied) / "goodsight-2") as online:
         online.push(told("price", 5.0), datetime.now(UTC))
-    rollback(copied)
+    rollback("1", copied)
     assert client.search("red sofa")["features"] == "goodsight-1"
     assert first(client)["price"] == 5.0
     deploy(other.candidate, other.index, "3", probes, copied, run_store)
