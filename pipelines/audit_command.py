@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from dataclasses import asdict
 from typing import Annotated
 
@@ -10,7 +9,7 @@ import typer
 
 from goodsight.errors import InputError
 from pipelines import passport_command
-from pipelines.options import Home, Json, home_of, print_json, refused
+from pipelines.options import Home, Json, home_of, login, print_json, refused
 
 app = typer.Typer(help="What stands behind a model, and whether any of it was altered.", no_args_is_help=True)
 keys_app = typer.Typer(help="The key that signs, and the keys whose signatures count.", no_args_is_help=True)
@@ -46,7 +45,7 @@ def accept(reason: Reason, home: Home = None) -> None:
     from lineage.ledger import Ledger
 
     home_of(home)
-    event = Ledger(settings().ledger_url).accept(getpass.getuser(), _given(reason))
+    event = Ledger(settings().ledger_url).accept(login(), _given(reason))
     typer.echo(f"{event.seq - 1:,} events are taken for the whole ledger; event {event.seq:,} says so.")
 
 
@@ -93,7 +92,7 @@ def _record(payload: dict[str, str]) -> None:
     from goodsight.settings import settings
     from lineage.ledger import Ledger
 
-    Ledger(settings().ledger_url).append("key", getpass.getuser(), [payload["key"]], payload)
+    Ledger(settings().ledger_url).append("key", login(), [payload["key"]], payload)
 
 
 def _given(reason: str) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from goodsight.errors import InputError
-from pipelines.options import Home, Json, home_of, print_json
+from pipelines.options import By, Home, Json, home_of, login, print_json
 
 app = typer.Typer(help="Verdicts of the gate, and overrides of its checks.", no_args_is_help=True)
 Run = Annotated[str, typer.Argument(help="A run's id (default: the newest that was judged).")]
@@ -50,7 +49,7 @@ def override(
     check: Annotated[str, typer.Option(help="The check to pass over, as `gate explain` names it: leaf_accuracy/floor")],
     reason: Annotated[str, typer.Option(help="Why, for the ledger and every verdict.")],
     until: Annotated[str, typer.Option(help="The last day that it holds (UTC), or an instant: 2027-01-31")],
-    by: Annotated[str, typer.Option(help="Who says so (default: the user's login).")] = "",
+    by: By = "",
     run: Annotated[str, typer.Option(help="For the candidate of this run.")] = "",
     candidate: Annotated[str, typer.Option(help="For the candidate of this digest.")] = "",
     every: Annotated[bool, typer.Option("--every-candidate", help="For every candidate until then.")] = False,
@@ -67,7 +66,7 @@ def override(
     if [bool(run), bool(candidate), every].count(True) != 1:
         raise InputError("An override is for one candidate or for every one.", "Give one of --run, --candidate and --every-candidate.")
     digest = _candidate_of(root, run, check) if run else candidate
-    said = Override(check, digest, reason.strip(), by.strip() or getpass.getuser(), until)
+    said = Override(check, digest, reason.strip(), login(by), until)
     event = record(Ledger(settings().ledger_url), said, datetime.now(UTC))
     whom = f"candidate {digest[:12]}" if digest else "every candidate"
     typer.echo(f"Ledger event {event.seq}: {check} is overridden for {whom} until {until}, by {said.by}. The next run judges with it.")
