@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from goodsight.page import render
 from lineage.graph import MEANING, Node, Passport
 
 PAGES = Path(__file__).with_name("pages")
@@ -35,13 +36,11 @@ class Label:
 
 def page(made: Passport) -> str:
     """The HTML of a passport; what data or people wrote is escaped."""
-    from jinja2 import Environment, FileSystemLoader
-
-    environment = Environment(loader=FileSystemLoader(PAGES), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     boxes = layout(made)
     places = {box.node.id: box for box in boxes}
-    counts = {state: made.count(state) for state in MEANING}
-    return environment.get_template("passport.html").render(
+    return render(
+        PAGES,
+        "passport",
         made=made,
         root=made.nodes[made.root],
         boxes=boxes,
@@ -50,7 +49,6 @@ def page(made: Passport) -> str:
         width=max(box.x for box in boxes) + WIDTH + 1,
         height=max(box.y for box in boxes) + HEIGHT + 1,
         box=(WIDTH, HEIGHT),
-        counts=counts,
         meaning=MEANING,
         anchors={node: f"link-{place}" for place, node in enumerate(made.nodes)},
         told=told,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ from tests.servers import postgres_url, redis_url
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+
+    from tests.lineage.audited import Audited
 
 __all__ = ["postgres_url", "redis_url"]
 
@@ -83,3 +86,32 @@ def opened(browser: Browser) -> Opened:
         return visit
 
     return open_file
+
+
+@pytest.fixture(scope="session")
+def audited_once(tmp_path_factory: pytest.TempPathFactory) -> Audited:
+    """A home with all that an audit looks at. Not to be changed: `audited` is a copy."""
+    from tests.lineage.audited import make
+
+    work = tmp_path_factory.mktemp("audited")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GOODSIGHT_HOME", str(work / "home"))
+        settings.cache_clear()
+        found = make(work)
+    settings.cache_clear()
+    return found
+
+
+@pytest.fixture
+def audited(audited_once: Audited, monkeypatch: pytest.MonkeyPatch) -> Audited:
+    """A copy of that home, which is this test's own; what is large is small."""
+    from tests.lineage.audited import LARGE
+
+    monkeypatch.setattr("lineage.kept.LARGE", LARGE)
+    home = settings().root
+    shutil.copytree(audited_once.home, home, dirs_exist_ok=True)
+
+    def here(path: Path) -> Path:
+        return home / path.relative_to(audited_once.home)
+
+    return replace(audited_once, home=home, registered=here(audited_once.registered), served=here(audited_once.served))
