@@ -28,11 +28,11 @@ DROPPED = ".dropped"  # folder of the data repository: a file named after each v
 LEFTOVERS = (".git/index.lock", ".git/HEAD.lock", ".git/refs/heads/main.lock", ".dvc/tmp/rwlock")
 
 
-def git(root: Path, *arguments: str) -> str:
-    """Output of a git command in `root`, apart from any git that may have started this process."""
+def git(root: Path, *arguments: str, given: str = "") -> str:
+    """Output of a git command in `root` for the input `given`, apart from any git that may have started this process."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
-        done = subprocess.run(["git", "-C", str(root), *arguments], env=own, capture_output=True, text=True, check=True)
+        done = subprocess.run(["git", "-C", str(root), *arguments], env=own, input=given, capture_output=True, text=True, check=True)
     except FileNotFoundError as error:
         raise GoodsightError("git is not installed.", "Install git; versions of the data are kept with it.") from error
     except subprocess.CalledProcessError as error:

@@ -1,4 +1,4 @@
-"""Pages that load nothing from anywhere: templates of `pages/`, with the pictures inside."""
+"""Pages of a catalogue: templates of `pages/`, with the pictures inside."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader
-
+import goodsight.page
 from catalogue.media import decode_image
 from goodsight.errors import InputError
 
@@ -18,8 +17,7 @@ THUMBNAIL = 192  # pixels of the longer side
 
 def render(template: str, **values: Any) -> str:
     """The HTML of `pages/<template>.html`; what a catalogue says is escaped."""
-    environment = Environment(loader=FileSystemLoader(PAGES), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    return environment.get_template(f"{template}.html").render(**values)
+    return goodsight.page.render(PAGES, template, **values)
 
 
 def thumbnail(data: bytes) -> str:

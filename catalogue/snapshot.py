@@ -19,6 +19,7 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from catalogue.manifest import content_digest
 from catalogue.records import (
     EVENT_SCHEMA,
     MEDIA,
@@ -29,7 +30,7 @@ from catalogue.records import (
     TOMBSTONE_SCHEMA,
     UNREADABLE_SCHEMA,
 )
-from goodsight.digests import sha256_file, sha256_files, sha256_json
+from goodsight.digests import sha256_file, sha256_files
 from goodsight.errors import InputError, IntegrityError
 from goodsight.files import read_json, write_json
 
@@ -145,10 +146,6 @@ def row_groups(shard: pq.ParquetFile, groups: Sequence[int], columns: Columns = 
             done += rows[group]
 
 
-def _digest(manifest: dict[str, Any]) -> str:
-    return sha256_json({name: manifest[name] for name in ("schema_version", "files", "split_rule", "categories")})
-
-
 def _rows_of(files: dict[str, str], folder: Path, table: str) -> int:
     return sum(pq.read_metadata(folder / file).num_rows for file in files if file.startswith(f"{table}/"))
 
@@ -174,7 +171,7 @@ def write_manifest(folder: Path, categories: list[str] | None, source: str, pare
         "categories": categories,
     }
     manifest |= {
-        "digest": _digest(manifest),
+        "digest": content_digest(manifest),
         "counts": {table: _rows_of(files, folder, table) for table in TABLES},
         "licences": _licences(files, folder),
         "source": source,
@@ -185,7 +182,7 @@ def write_manifest(folder: Path, categories: list[str] | None, source: str, pare
     return manifest
 
 
-def _check_manifest(manifest: Any, path: Path) -> None:
+def check_manifest(manifest: Any, path: Path) -> None:
     """Raises `InputError` when the manifest lacks what reading needs, `IntegrityError` when its own digest is wrong."""
     again = "Import the catalogue again, or fetch the snapshot from its version."
     shapes = {"schema_version": int, "files": dict, "split_rule": str, "counts": dict, "digest": str, "source": str}
@@ -204,7 +201,7 @@ def _check_manifest(manifest: Any, path: Path) -> None:
         parts = PurePosixPath(file).parts
         if len(parts) != 2 or parts[0] not in TABLES or ".." in parts:
             raise InputError(f"broken manifest {path}: {file!r} is no shard of a snapshot", again)
-    if _digest(manifest) != manifest["digest"]:
+    if content_digest(manifest) != manifest["digest"]:
         raise IntegrityError(f"broken manifest {path}: its digest does not fit what it lists", again)
 
 
@@ -235,7 +232,7 @@ class Snapshot:
             manifest = read_json(file)
         except InputError as error:
             raise InputError(f"broken manifest: {error.message}", "Import the catalogue again.") from error
-        _check_manifest(manifest, file)
+        check_manifest(manifest, file)
         _check_files(path, manifest["files"])
         return cls(path, manifest)
 

@@ -14,7 +14,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from catalogue.snapshot import Snapshot
 from catalogue.update import import_update, inherit_releases
 from goodsight.errors import BusyError, InputError, IntegrityError
 from goodsight.files import exclusive, whole_folder, write_json
+from goodsight.times import end_of
 
 DIGEST = re.compile(r"[0-9a-f]{6,64}")
 
@@ -44,7 +44,7 @@ def resolve(wanted: str, home: Path) -> str:
     digest = wanted.lower()
     found = [tag for tag in tags if DIGEST.fullmatch(digest) and tag.rpartition("-")[2].startswith(digest[:12])]
     name, _, date = wanted.rpartition("@")
-    until = _end_of(date)
+    until = end_of(date)
     if not found and until is not None:
         found = [tag for time, tag in imports if time <= until and name in ("", name_of(tag))][-1:]
     if not found and not name:
@@ -53,16 +53,6 @@ def resolve(wanted: str, home: Path) -> str:
         return found[0]
     several = f"{wanted!r} is short for {' and '.join(found)}." if found else f"there is no version {wanted!r} of the data."
     raise InputError(several, "`goodsight catalogue list` shows all versions.")
-
-
-def _end_of(date: str) -> datetime | None:
-    """The last instant of a day, or the time given, in UTC where it names no zone; None for what is neither."""
-    try:
-        time = datetime.fromisoformat(date)
-    except ValueError:
-        return None
-    time = time.replace(tzinfo=UTC) if time.tzinfo is None else time
-    return time + timedelta(days=1) - timedelta(microseconds=1) if len(date) == len("2026-01-31") else time
 
 
 def _commit(root: Path, snapshot: Snapshot, name: str, tag: str) -> None:

@@ -10,7 +10,9 @@ def deploy_component(
     candidate: dsl.Input[dsl.Model],
     index: dsl.Input[dsl.Artifact],
     snapshot: dsl.Input[dsl.Dataset],
+    store: dsl.Input[dsl.Artifact],
     version: str,
+    champion: str,
     code: str,
     deployment: dsl.Output[dsl.Artifact],
 ) -> str:
@@ -19,7 +21,8 @@ def deploy_component(
     from components import shell
     from components.steps import deploy as room
 
-    with shell.step("deploy", deployment=deployment):
-        inputs = (Path(candidate.path), Path(index.path), Path(snapshot.path))
-        result = room.deploy(*inputs, version, Path(deployment.path))
+    read = {"candidate": candidate, "index": index, "snapshot": snapshot, "store": store, "version": version}
+    with shell.step("deploy", code, read, deployment=deployment):
+        inputs = (Path(candidate.path), Path(index.path), Path(snapshot.path), Path(store.path))
+        result = room.deploy(*inputs, version, champion, Path(deployment.path))
     return result

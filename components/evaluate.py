@@ -26,7 +26,9 @@ def evaluate_component(  # type: ignore[no-untyped-def]
     from components.steps import evaluate as room
     from goodsight.files import write_json
 
-    with shell.step("evaluate", candidate=candidate, evaluation=evaluation, champion_evaluation=champion_evaluation, plots=plots):
+    read = {"bundles": bundles, "pretraining": pretraining, "snapshot": snapshot, "table": table, "champion": champion}
+    made = {"candidate": candidate, "evaluation": evaluation, "champion_evaluation": champion_evaluation, "plots": plots}
+    with shell.step("evaluate", code, read, **made):
         data = (Path(snapshot.path), Path(table.path))
         outputs = (Path(candidate.path), Path(evaluation.path), Path(plots.path))
         curves = {"pretraining": Path(pretraining.path)}

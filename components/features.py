@@ -14,5 +14,5 @@ def features_component(  # type: ignore[no-untyped-def]
     from components import shell
     from components.steps import features as room
 
-    with shell.step("features", store=store, table=table):
+    with shell.step("features", code, {"snapshot": snapshot}, store=store, table=table):
         room.features(Path(snapshot.path), Path(store.path), Path(table.path))

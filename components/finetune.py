@@ -21,6 +21,7 @@ def finetune_component(  # type: ignore[no-untyped-def]
     from components import shell
     from components.steps import finetune as room
 
-    with shell.step(f"finetune {task}", bundle=bundle, curve=curve):
+    read = {"pretrained": pretrained, "snapshot": snapshot, "table": table}
+    with shell.step(f"finetune {task}", code, read, bundle=bundle, curve=curve):
         inputs = (Path(pretrained.path), Path(snapshot.path), Path(table.path))
         room.finetune(task, *inputs, int(seed), Path(bundle.path), Path(curve.path))

@@ -10,6 +10,7 @@ def gate_component(
     evaluation: dsl.Input[dsl.Artifact],
     champion_evaluation: dsl.Input[dsl.Artifact],
     policy: str,
+    overrides: str,
     code: str,
     verdict: dsl.Output[dsl.Artifact],
 ) -> str:
@@ -18,6 +19,7 @@ def gate_component(
     from components import shell
     from components.steps import gate as room
 
-    with shell.step("gate", verdict=verdict):
+    read = {"evaluation": evaluation, "champion_evaluation": champion_evaluation}
+    with shell.step("gate", code, read, verdict=verdict):
         result = room.gate(Path(evaluation.path), Path(champion_evaluation.path), policy, Path(verdict.path))
     return result

@@ -19,5 +19,6 @@ def index_component(  # type: ignore[no-untyped-def]
     from components import shell
     from components.steps import index as room
 
-    with shell.step("index", index=index):
+    read = {"candidate": candidate, "snapshot": snapshot, "table": table, "store": store}
+    with shell.step("index", code, read, index=index):
         room.index(*(Path(artifact.path) for artifact in (candidate, snapshot, table, store, index)))

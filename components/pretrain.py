@@ -21,6 +21,6 @@ def pretrain_component(  # type: ignore[no-untyped-def]
     from components import shell
     from components.steps import pretrain as room
 
-    with shell.step("pretrain", bundle=bundle, curve=curve):
+    with shell.step("pretrain", code, {"snapshot": snapshot, "table": table}, bundle=bundle, curve=curve):
         paths = (Path(bundle.path), Path(curve.path))
         room.pretrain(Path(snapshot.path), Path(table.path), architecture, size, int(seed), *paths)

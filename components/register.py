@@ -17,13 +17,16 @@ def register_component(
     size: str,
     seed: int,
     code: str,
+    registered: dsl.Output[dsl.Model],
 ) -> str:
     from pathlib import Path
 
     from components import shell
     from components.steps import register as room
 
-    with shell.step("register"):
+    read = {"candidate": candidate, "evaluation": evaluation, "verdict": verdict, "snapshot": snapshot}
+    with shell.step("register", code, read, registered=registered):
         inputs = (Path(candidate.path), Path(evaluation.path), Path(verdict.path), Path(plots.path), Path(snapshot.path))
-        result = room.register(*inputs, revision, {"architecture": architecture, "size": size, "seed": int(seed)})
+        params = {"architecture": architecture, "size": size, "seed": int(seed)}
+        result = room.register(*inputs, revision, params, code, Path(registered.path))
     return result

@@ -12,5 +12,5 @@ def snapshot_component(revision: str, code: str, snapshot: dsl.Output[dsl.Datase
     from components import shell
     from components.steps import snapshot as room
 
-    with shell.step("snapshot", snapshot=snapshot):
+    with shell.step("snapshot", code, {"revision": revision}, snapshot=snapshot):
         snapshot.metadata["snapshot"] = room.snapshot(revision, Path(snapshot.path))

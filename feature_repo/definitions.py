@@ -12,7 +12,7 @@ from typing import Any
 
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, PushSource, ValueType
 from feast.on_demand_feature_view import on_demand_feature_view
-from feast.types import Float64, Int64, String
+from feast.types import Array, Float32, Float64, Int64, String
 
 from feature_repo.activity import PRODUCT_COUNTS, QUERY_COUNTS
 from feature_repo.signals import SIGNALS
@@ -100,6 +100,21 @@ serving_products = FeatureService(name="serving_products", features=[product_lis
 ranking_inputs = FeatureService(name="ranking_inputs", features=[product_listing[["price"]], product_activity])
 ranking_products = FeatureService(name="ranking_products", features=[product_listing[["price"]], product_activity, product_signals])
 ranking_queries = FeatureService(name="ranking_queries", features=[query_activity])
+
+product_embedding = FeatureView(
+    name="product_embedding",
+    entities=[product],
+    source=_file("product_embedding"),
+    schema=[Field(name="embedding", dtype=Array(Float32), description="Of the index that the model serves with, L2-normalised.")],
+)
+
+
+def model_service(name: str, digests: dict[str, str]) -> FeatureService:
+    """What is served beside the model `name`, with the digests of what it was made of."""
+    return FeatureService(
+        name=name, features=[product_listing, product_activity, product_signals, product_embedding], tags=digests
+    )
+
 
 ONLINE = (product_listing, product_activity, query_activity)
 DEFINITIONS: list[Any] = [

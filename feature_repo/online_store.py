@@ -9,6 +9,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from goodsight.errors import InputError
 
 EMBEDDED = {"type": "sqlite", "path": "online.db"}
+PROMPT = {"socket_timeout": "0.5", "socket_connect_timeout": "0.5", "retry": "null"}  # of a Redis: seconds, and once alone
 EXAMPLES = "redis://host:6379/0 or postgresql://user:password@host/database"
 
 
@@ -27,7 +28,7 @@ def online_store_config(url: str) -> dict[str, Any]:
 
 
 def _redis(parts: SplitResult) -> dict[str, Any]:
-    options = {"db": parts.path.strip("/") or "0"}
+    options = {"db": parts.path.strip("/") or "0"} | PROMPT
     for name, value in (("username", parts.username), ("password", parts.password)):
         if value:
             options[name] = _as_json(unquote(value))

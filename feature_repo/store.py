@@ -1,9 +1,8 @@
 """The feature store of one snapshot: its sources, its point-in-time joins and its online values.
 
-A store is a folder: the feature definitions' Parquet sources, Feast's registry and, unless GOODSIGHT_ONLINE_STORE names a Redis
-or a Postgres, the SQLite online store. It holds relative paths alone, so it may be moved; its project is named after the
-snapshot, so stores that share an online store do not mix. A join never sees a value that came into being after the instant
-it asks about.
+A store is a folder: the feature definitions' Parquet sources, Feast's registry and the SQLite online store. It holds relative
+paths alone, so it may be moved. A join never sees a value that came into being after the instant it asks about. A run's store
+is an artifact, which nothing changes; what serves is a copy of it (`feature_repo.served`).
 """
 
 from __future__ import annotations
@@ -35,7 +34,8 @@ if TYPE_CHECKING:
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 ONLINE_BATCH = 5_000  # SQLite takes at most 32,766 keys in one question
-TEMPLATE = Path(__file__).with_name("feature_store.yaml")
+CONFIG = "feature_store.yaml"
+TEMPLATE = Path(__file__).with_name(CONFIG)
 
 LISTING = ["title", "category", "price"]
 TYPES = {"price": pa.float64(), "event_timestamp": INSTANT}  # all others are text
@@ -55,7 +55,7 @@ def build_features(snapshot: Path, store: Path) -> None:
     with whole_folder(store) as folder:
         newest = write_sources(snapshot, folder)
         project = f"goodsight_{Snapshot.open(snapshot).digest[:12]}"
-        write_bytes(folder / "feature_store.yaml", TEMPLATE.read_bytes().replace(b"project: goodsight", f"project: {project}".encode()))
+        write_bytes(folder / CONFIG, TEMPLATE.read_bytes().replace(b"project: goodsight", f"project: {project}".encode()))
         with open_store(folder) as feast:
             from feature_repo.definitions import DEFINITIONS, ONLINE
 
@@ -107,13 +107,17 @@ def online_products(store: Path, ids: Sequence[str]) -> pa.Table:
 
 @contextlib.contextmanager
 def open_store(folder: Path) -> Iterator[FeatureStore]:
-    """Feast on `folder`; its SQLite connection is closed at the end."""
+    """Feast on `folder`; its SQLite connection is closed at the end.
+
+    A store that does not say where its online values are has them where GOODSIGHT_ONLINE_STORE says.
+    """
     silence_telemetry()
     with quiet():
         from feast import FeatureStore, RepoConfig
 
-        said = yaml.safe_load((folder / "feature_store.yaml").read_text())
-        said["online_store"] = online_store_config(settings().online_store.get_secret_value())
+        said = yaml.safe_load((folder / CONFIG).read_text())
+        if "online_store" not in said:
+            said["online_store"] = online_store_config(settings().online_store.get_secret_value())
         feast = FeatureStore(repo_path=str(folder), config=RepoConfig(**said, repo_path=folder))
     try:
         yield feast

@@ -44,4 +44,8 @@ class BusyError(GoodsightError):
     exit_code = EXIT_RETRY
 
 
-ERRORS = {cls.__name__: cls for cls in (GoodsightError, InputError, RefusedError, IntegrityError, BusyError)}
+class ConflictError(BusyError):
+    """Another process was first: what this one saw when it began is no longer so."""
+
+
+ERRORS = {cls.__name__: cls for cls in (GoodsightError, InputError, RefusedError, IntegrityError, BusyError, ConflictError)}

@@ -11,8 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from goodsight.errors import BusyError, InputError
 
 
@@ -49,7 +47,7 @@ def read_json(path: Path) -> Any:
     """The JSON value in `path`. Raises `InputError` when the file is missing or is not JSON."""
     try:
         return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as JSON: {error}", "Restore the file or make it again.") from error
 
 
@@ -75,6 +73,8 @@ def whole_folder(path: Path) -> Iterator[Path]:
 @contextmanager
 def exclusive(path: Path, what: str) -> Iterator[None]:
     """Holds the lock file `path`. Raises `BusyError` at once when another process holds it; a killed holder lets go."""
+    from filelock import FileLock, Timeout
+
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:

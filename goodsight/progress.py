@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def emit(kind: str, **fields: Any) -> None:
-    """Prints one event line: `kind` is `progress`, `note`, `step` or `error`."""
+    """Prints one event line: `kind` is `progress`, `note`, `warning`, `step` or `error`."""
     print(PREFIX + json.dumps({"kind": kind, **fields}), flush=True)
 
 
@@ -32,6 +32,11 @@ def parse(line: str) -> dict[str, Any] | None:
 def note(text: str) -> None:
     """A choice and its reason, worth a line in the run's output."""
     emit("note", text=text)
+
+
+def warn(text: str) -> None:
+    """Something that the user should know of and that stops nothing; a run shows the same one once."""
+    emit("warning", text=text)
 
 
 def track(

@@ -7,23 +7,24 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, Field, SecretStr, ValidationError
 
 from goodsight.errors import InputError
 
 IMAGE = "ghcr.io/goodsight/python-steps:0.1.0"
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Where state lives and how much of the machine may be used."""
-
-    model_config = SettingsConfigDict(env_prefix="GOODSIGHT_", extra="ignore")
 
     home: Path = Field(default=Path(".goodsight"), description="Folder where all state lives.")
     image: str = Field(default=IMAGE, description="Container image that runs the steps on a cluster.")
     tracking_uri: str = Field(default="", description="MLflow tracking server; default: SQLite under home.")
     ledger_uri: str = Field(default="", description="SQLAlchemy URL of the ledger; default: SQLite under home.")
+    ledger_checkpoint: str = Field(default="", description="File of the ledger's signed checkpoint; default: under home.")
+    keys: str = Field(default="", description="Folder of the key that signs and of the keys that are trusted; default: keys under home.")
+    signer: str = Field(default="", description="Who signs models: sigstore:IDENTITY@ISSUER; default: the key of GOODSIGHT_KEYS.")
+    predictions_uri: str = Field(default="", description="SQLAlchemy URL of the prediction log; default: SQLite under home.")
     data_remote: str = Field(default="", description="DVC remote of catalogue versions (folder, s3://bucket/path); default: none.")
     online_store: SecretStr = Field(default=SecretStr(""), description="Redis or Postgres of online features (URL); default: SQLite.")
     inference_port: int = Field(default=8080, ge=1, le=65535, description="TorchServe inference, on loopback.")
@@ -48,12 +49,25 @@ class Settings(BaseSettings):
     def ledger_url(self) -> str:
         return self.ledger_uri or f"sqlite:///{self.root / 'ledger.db'}"
 
+    @property
+    def checkpoint_file(self) -> Path:
+        return Path(self.ledger_checkpoint).expanduser().resolve() if self.ledger_checkpoint else self.root / "ledger.checkpoint.json"
+
+    @property
+    def keys_folder(self) -> Path:
+        return Path(self.keys).expanduser().resolve() if self.keys else self.root / "keys"
+
+    @property
+    def predictions_url(self) -> str:
+        return self.predictions_uri or f"sqlite:///{self.root / 'predictions.db'}"
+
 
 @lru_cache(maxsize=1)
 def settings() -> Settings:
     """The settings of this process, read once from the environment. Raises `InputError` naming a variable with a wrong value."""
+    variables = {name: f"GOODSIGHT_{name.upper()}" for name in Settings.model_fields}
     try:
-        return Settings()
+        return Settings.model_validate({name: os.environ[each] for name, each in variables.items() if each in os.environ})
     except ValidationError as error:
         fault = error.errors()[0]
         name = f"GOODSIGHT_{str(fault['loc'][0]).upper()}"

@@ -1,8 +1,9 @@
 """The ledger: an append-only record in which every event carries the hash of the one before it.
 
-Any later change, removal or insertion breaks the chain, and `verify` names the first event that does not fit. (Events
-cut off the end leave a shorter chain that is still whole; only a copy of a later hash kept elsewhere can show that.)
-SQLite under home by default, any database of SQLAlchemy's by URL; any number of processes may append at once.
+Any later change, removal or insertion breaks the chain, and `verify` names the first event that does not fit. Events cut off
+the end leave a shorter chain that is still whole; the signed checkpoint outside the database shows that, and nothing is
+appended to such a chain. A home has one ledger: SQLite under home by default, any database of SQLAlchemy's by URL; any number
+of processes may append at once.
 """
 
 from __future__ import annotations
@@ -10,22 +11,27 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Connection, Engine, MetaData, Row, Table, Text, create_engine, event, select
-from sqlalchemy.engine import make_url
+from sqlalchemy import BigInteger, Column, Connection, MetaData, Row, Select, Table, Text, select
 from sqlalchemy.exc import IntegrityError as TakenError
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, ProgrammingError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from goodsight.digests import canonical_json, sha256_json
-from goodsight.errors import BusyError, InputError, IntegrityError
+from goodsight.digests import canonical_json
+from goodsight.errors import BusyError, ConflictError, InputError, IntegrityError
+from goodsight.settings import settings
+from lineage import checkpoints
+from lineage.checkpoints import Checkpoint
+from lineage.database import engine
+from lineage.event import Event, broken
 
+KINDS = (
+    "snapshot", "validation", "run", "verdict", "override", "registration", "alias_move", "deploy", "rollback", "erasure", "removal",
+    "trigger", "key",
+)  # fmt: skip
 GENESIS = "0" * 64
-BUSY_SECONDS = 30
 PAGE = 1_000
 
 metadata = MetaData()
@@ -41,66 +47,87 @@ table = Table(
     Column("previous", Text, nullable=False),
     Column("hash", Text, nullable=False, unique=True),
 )
-
-
-@dataclass(frozen=True)
-class Event:
-    """One thing that happened: `subjects` are the digests it is about, `previous` the hash of the event before it."""
-
-    seq: int
-    time: str
-    kind: str
-    actor: str
-    subjects: list[str]
-    payload: dict[str, Any]
-    previous: str
-
-    def to_json(self) -> dict[str, Any]:
-        return dict(vars(self))
-
-    @property
-    def hash(self) -> str:
-        """sha256 of the event as canonical JSON."""
-        return sha256_json(self.to_json())
+subject_table = Table(
+    "subjects",
+    metadata,
+    Column("digest", Text, primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False, index=True),
+)
 
 
 class Ledger:
-    """The ledger at a SQLAlchemy URL; its table is made when it is not there.
+    """The ledger at a SQLAlchemy URL; its tables are made when they are not there.
 
     Opening and appending raise `BusyError` when another process holds the database for too long.
     """
 
     def __init__(self, url: str) -> None:
-        self._engine = _engine(url)
+        self._engine = engine(url)
         with self._busy_is_an_error():
             self._create()
 
-    def append(self, kind: str, actor: str, subjects: Sequence[str], payload: dict[str, Any]) -> Event:
-        """Adds one event at the end and returns it; once returned it is on disk.
+    def append(self, kind: str, actor: str, subjects: Sequence[str], payload: dict[str, Any], expect: int | None = None) -> Event:
+        """Adds one event at the end and returns it; once returned it is on disk, and the checkpoint covers it.
 
-        Raises `InputError` when `payload` is not JSON.
+        With `expect` it is added only while the newest event of its kind is the one with that seq (0: there is none), whoever else
+        appends at the same time, on this machine or another. Raises `ConflictError` when it is not, `InputError` for an unknown kind
+        or when `payload` is not JSON, `IntegrityError` when events that the checkpoint knows are gone.
         """
+        if kind not in KINDS:
+            raise InputError(f"{kind!r} is no kind of ledger event.", f"The kinds are {', '.join(KINDS)}.")
         try:
             canonical_json([kind, actor, list(subjects), payload]).encode()
         except (TypeError, ValueError) as error:
             raise InputError(f"A ledger event of kind {kind!r} is not JSON: {error}", "Use plain values.") from error
         with self._busy_is_an_error():
-            return self._append(kind, actor, list(subjects), payload)
+            new = self._append(kind, actor, list(subjects), payload, expect)
+        checkpoints.record(new.seq, new.hash)
+        return new
 
     def events(self, kind: str | None = None) -> list[Event]:
         """The events in order, all or those of one kind. Raises `IntegrityError` when one cannot be read."""
-        return [_event(row) for row in self._rows() if kind is None or row.kind == kind]
+        query = select(table) if kind is None else select(table).where(table.c.kind == kind)
+        return [Event.of(row._mapping) for page in self._pages(query) for row in page]
+
+    def about(self, digest: str) -> list[Event]:
+        """The events, in order, that have `digest` among their subjects. Raises `IntegrityError` when one cannot be read."""
+        query = select(table).join(subject_table, subject_table.c.seq == table.c.seq).where(subject_table.c.digest == digest)
+        return [Event.of(row._mapping) for page in self._pages(query) for row in page]
 
     def verify(self) -> int:
-        """Walks the whole chain and returns its length. Raises `IntegrityError` naming the first altered event."""
-        previous, seq = GENESIS, 0
-        for seq, row in enumerate(self._rows(), start=1):
-            if row.seq != seq:
-                raise _broken(seq, f"missing, {row.seq!r} stands in its place")
-            if _event(row).previous != previous:
-                raise _broken(seq, f"chained to {row.previous!r}, not to the event before it")
-            previous = row.hash
-        return seq
+        """Walks the whole chain and returns its length.
+
+        Raises `IntegrityError` naming the first event that was altered, moved, removed or cut off the end.
+        """
+        last = checkpoints.newest()  # before the walk: others go on appending
+        length, _ = self._walk()
+        with self._reading() as connection:
+            _check_end(connection, last)
+        return length
+
+    def accept(self, actor: str, reason: str) -> Event:
+        """Takes the chain for the whole ledger, whatever the checkpoint says, and appends who did so and why.
+
+        For a ledger that was restored from a backup or moved. Raises `IntegrityError` when the chain itself is broken.
+        """
+        length, digest = self._walk()
+        checkpoints.record(length, digest, anyway=True)
+        return self.append("key", actor, [], {"action": "accept the ledger", "reason": reason, "length": length})
+
+    def _walk(self) -> tuple[int, str]:
+        """The chain's length and last hash, once every event and its subjects are found to be right."""
+        length, previous = 0, GENESIS
+        for page in self._pages(select(table)):
+            for row in page:
+                length += 1
+                if row.seq != length:
+                    raise broken(length, f"missing, {row.seq!r} stands in its place")
+                if Event.of(row._mapping).previous != previous:
+                    raise broken(length, f"chained to {row.previous!r}, not to the event before it")
+                previous = row.hash
+            with self._reading() as connection:
+                _check_subjects(connection, page)
+        return length, previous
 
     @retry(
         retry=retry_if_exception_type(TakenError),
@@ -108,22 +135,36 @@ class Ledger:
         stop=stop_after_attempt(50),
         reraise=True,
     )
-    def _append(self, kind: str, actor: str, subjects: list[str], payload: dict[str, Any]) -> Event:
-        """One attempt; another writer's event with the same seq (SQLite waits instead) makes it start again."""
+    def _append(self, kind: str, actor: str, subjects: list[str], payload: dict[str, Any], expect: int | None) -> Event:
+        """One attempt; another writer's event with the same seq (SQLite and Postgres wait instead) makes it start again."""
+        last = checkpoints.newest()  # before the tail is read: it knows no event that is not there yet
         with self._engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.exec_driver_sql("LOCK TABLE events IN EXCLUSIVE MODE")  # writers queue, readers go on
             seq, previous = _tail(connection)
+            _check_end(connection, last)
+            if expect is not None:
+                _check_newest(connection, kind, expect)  # after the tail: what comes between the two takes the seq that this one wants
             time = datetime.now(UTC).isoformat(timespec="microseconds")
             new = Event(seq + 1, time, kind, actor, subjects, payload, previous)
             texts = {"subjects": canonical_json(subjects), "payload": canonical_json(payload)}
             connection.execute(table.insert().values(**{**new.to_json(), **texts, "hash": new.hash}))
+            _file(connection, new)
         return new
 
+    @retry(retry=retry_if_exception_type((TakenError, ProgrammingError)), stop=stop_after_attempt(5), reraise=True)
     def _create(self) -> None:
+        """Makes what is missing; another process that does so at the same moment makes it start again."""
         with self._reading() as connection:
-            if connection.dialect.has_table(connection, table.name):
-                return
-        with self._engine.begin() as connection:
-            metadata.create_all(connection)
+            missing = [each for each in (table, subject_table) if not connection.dialect.has_table(connection, each.name)]
+        if table in missing:
+            checkpoints.record(0, GENESIS)  # before there is a ledger: one without a checkpoint has lost it
+        if missing:
+            with self._engine.begin() as connection:
+                unfiled = not connection.dialect.has_table(connection, subject_table.name)
+                metadata.create_all(connection)
+                for row in connection.execute(select(table)).all() if unfiled else ():
+                    _file(connection, Event.of(row._mapping))
 
     def _reading(self) -> Connection:
         return self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
@@ -135,14 +176,14 @@ class Ledger:
         except (OperationalError, TakenError) as error:
             raise BusyError(f"The ledger {self._engine.url!r} did not answer: {error.orig}", "Try again.") from error
 
-    def _rows(self) -> Iterator[Row[Any]]:
-        """Every row in order of seq, a page at a time: no reader holds a lock for long."""
-        last = None
+    def _pages(self, query: Select[Any]) -> Iterator[Sequence[Row[Any]]]:
+        """The rows of `query` in order of seq, a page at a time: no reader holds a lock for long."""
+        query, last = query.order_by(table.c.seq).limit(PAGE), None
         while True:
-            query = select(table).order_by(table.c.seq).limit(PAGE)
             with self._reading() as connection:
                 page = connection.execute(query if last is None else query.where(table.c.seq > last)).all()
-            yield from page
+            if page:
+                yield page
             if len(page) < PAGE:
                 return
             last = page[-1].seq
@@ -153,35 +194,35 @@ def _tail(connection: Connection) -> tuple[int, str]:
     return (row.seq, row.hash) if row else (0, GENESIS)
 
 
-def _event(row: Row[Any]) -> Event:
-    """The event in `row`, its bytes checked against its hash."""
-    try:
-        subjects, payload = json.loads(row.subjects), json.loads(row.payload)
-        found = Event(row.seq, row.time, row.kind, row.actor, subjects, payload, row.previous)
-        same = (canonical_json(subjects), canonical_json(payload), found.hash) == (row.subjects, row.payload, row.hash)
-    except (TypeError, ValueError) as error:
-        raise _broken(row.seq, f"unreadable ({error})") from error
-    if not same:
-        raise _broken(row.seq, "not what its hash says")
-    return found
+def _check_newest(connection: Connection, kind: str, expect: int) -> None:
+    newest = connection.scalar(select(table.c.seq).where(table.c.kind == kind).order_by(table.c.seq.desc()).limit(1)) or 0
+    if newest != expect:
+        message = f"The newest event of kind {kind!r} is {newest}, not {expect}: another process was first."
+        raise ConflictError(message, "Read the ledger again, then decide again.")
 
 
-def _broken(seq: Any, what: str) -> IntegrityError:
-    return IntegrityError(f"Ledger event {seq!r} is {what}.", "The ledger was altered: restore it from a backup.")
+def _file(connection: Connection, new: Event) -> None:
+    """Makes an event findable by its subjects."""
+    if new.subjects:
+        connection.execute(subject_table.insert(), [{"digest": digest, "seq": new.seq} for digest in sorted(set(new.subjects))])
 
 
-def _engine(url: str) -> Engine:
-    if make_url(url).get_backend_name() != "sqlite":
-        return create_engine(url)
-    Path(make_url(url).database or "").parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
-    event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
-    return engine
+def _check_end(connection: Connection, last: Checkpoint | None) -> None:
+    """Raises `IntegrityError` when the event that the checkpoint `last` knows is not there."""
+    hint = "Restore the ledger from a backup. If it was restored or moved on purpose: goodsight audit accept --reason TEXT"
+    if last is None:
+        raise IntegrityError(f"The ledger has no checkpoint: {settings().checkpoint_file} is missing.", hint)
+    known = GENESIS if last.seq == 0 else connection.scalar(select(table.c.hash).where(table.c.seq == last.seq))
+    if known is None:
+        length, _ = _tail(connection)
+        raise IntegrityError(f"The ledger ends at event {length}, its checkpoint of {last.time} knows event {last.seq}.", hint)
+    if known != last.hash:
+        raise IntegrityError(f"Ledger event {last.seq} is not the one that the checkpoint of {last.time} knows.", hint)
 
 
-def _prepare_sqlite(connection: Any, _record: Any) -> None:
-    """Writers take the lock before they read the tail, commits reach the disk, and altered text still reads as text."""
-    connection.isolation_level = None
-    connection.text_factory = lambda data: data.decode(errors="backslashreplace")
-    connection.execute("PRAGMA synchronous=FULL")
+def _check_subjects(connection: Connection, page: Sequence[Row[Any]]) -> None:
+    """Raises `IntegrityError` when the events of `page` cannot be found by their subjects, or by others."""
+    of_page = subject_table.c.seq.between(page[0].seq, page[-1].seq)
+    found = {(row.digest, row.seq) for row in connection.execute(select(subject_table).where(of_page))}
+    if wrong := found ^ {(digest, row.seq) for row in page for digest in json.loads(row.subjects)}:
+        raise broken(min(seq for _, seq in wrong), "filed under other subjects than its own")

@@ -1,7 +1,8 @@
-"""The model registry: MLflow runs and versions of the registered model `goodsight`, and who is champion.
+"""The model registry: MLflow runs and versions of the registered model `goodsight`.
 
-A version is one candidate, told by its digest: registering it again gives the same version. Aliases move through
-`set_champion` alone, which writes the move to the ledger first. Artifacts lie under home, or where a tracking server
+A version is one candidate, told by its digest: registering it again gives the same version. The alias `candidate` is the one
+registered last; who is champion is said by `lineage.champion`. A version that came to deployment has what it is served with in
+its run, so that it can be served again. Artifacts lie under home, or where a tracking server
 puts them. MLflow takes seconds to import, so only the functions here import it.
 """
 
@@ -9,6 +10,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +21,7 @@ from goodsight.digests import canonical_json, sha256_file
 from goodsight.errors import InputError
 from goodsight.files import read_json
 from goodsight.settings import settings, silence_telemetry
+from lineage import record
 from lineage.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -27,7 +31,19 @@ if TYPE_CHECKING:
 
 MODEL = EXPERIMENT = "goodsight"
 DIGEST_LENGTH = 36  # longest dataset digest MLflow stores; the whole one is in the version's tag `snapshot`
+INDEX, FEATURES, PROBES = "index", "features", "probes.json"  # where a run keeps what its candidate is served with
+FACTS = ("candidate", "snapshot", "revision", "architecture", "verdict", "decision")  # the tags that a version gets with it
 CHATTY = ("alembic", "mlflow")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a version is served with. `features` is the feature store of its run, `probes` the requests of its smoke test."""
+
+    candidate: Path
+    index: Path
+    features: Path | None
+    probes: list[dict[str, Any]]
 
 
 def register(
@@ -41,74 +57,129 @@ def register(
 ) -> str:
     """Makes one MLflow run and one model version of `candidate`; returns the version, or the one it already has.
 
-    `snapshot` has `name`, `digest` and optionally `source` (where it lies). The run holds parameters, metrics,
-    baselines, the dataset input, and the candidate, evaluation, verdict and plots as artifacts. Raises `InputError`
-    when one of them is missing.
+    Either way it is `candidate` from now on, and the ledger has its registration. `snapshot` has `name`, `digest` and optionally
+    `source` (where it lies). The run holds parameters, metrics, baselines, the dataset input, and the candidate, evaluation,
+    verdict and plots as artifacts. Raises `InputError` when one of them is missing.
     """
     described = read_json(candidate / "candidate.json")
     for path in (evaluation, verdict, plots):  # MLflow logs a missing folder as an empty one
         if not path.exists():
             raise InputError(f"{path} is missing: nothing was registered.", "Run the step that makes it again.")
-    client = _client()
-    if known := _version_of(client, described["digest"]):
-        return str(known.version)
-    run = client.create_run(_experiment(client), run_name=run_name)
-    status = "FAILED"
-    try:
-        _log(client, run.info.run_id, evaluation, snapshot, params)
-        for folder, place in ((candidate, "candidate"), (evaluation, "evaluation"), (plots, "plots")):
-            client.log_artifacts(run.info.run_id, str(folder), place)
-        client.log_artifact(run.info.run_id, str(verdict), "verdict")
-        version = _new_version(client, run.info.run_id, described, verdict, snapshot)
-        status = "FINISHED"
-    finally:
-        client.set_terminated(run.info.run_id, status)
+    client = connect()
+    version = _version_of(client, described["digest"])
+    if version is None:
+        run = client.create_run(_experiment(client), run_name=run_name).info.run_id
+        status = "FAILED"
+        try:
+            _log(client, run, evaluation, snapshot, params)
+            for folder, place in ((candidate, "candidate"), (evaluation, "evaluation"), (plots, "plots")):
+                client.log_artifacts(run, str(folder), place)
+            client.log_artifact(run, str(verdict), "verdict")
+            version = _new_version(client, run, described, verdict, snapshot)
+            status = "FINISHED"
+        finally:
+            client.set_terminated(run, status)
+    client.set_registered_model_alias(MODEL, "candidate", version.version)
+    record.registration(str(version.version), _facts(version), record.PIPELINE)
     return str(version.version)
 
 
-def set_champion(version: str, actor: str = "pipeline") -> None:
-    """Moves the alias `champion` to `version` and `previous` to the champion until now, the ledger first.
+def keep_parts(version: str, parts: Parts) -> None:
+    """Keeps with the run of `version` what it is served with, so that it can be served again at any time.
 
-    Does nothing when `version` is champion already. Raises `InputError` when there is no such version.
+    The tag `index`, its digest, is set last: it says that all of it is there. Raises `InputError` when the version was served
+    with another index: then it names one candidate and one index for ever.
     """
-    client = _client()
-    new, old = _version(client, version), _aliased(client, "champion")
-    if old and old.version == new.version:
+    client, digest = connect(), read_json(parts.index / "index.json")["digest"]
+    registered = found(client, version)
+    run = registered.run_id or ""
+    if registered.tags.get("index") == digest:
         return
-    until_now = str(old.version) if old else None
-    move = {"alias": "champion", "model": MODEL, "version": str(new.version), "previous": until_now}
-    Ledger(settings().ledger_url).append("alias_move", actor, [new.tags["candidate"]], move)
-    if old:
-        client.set_registered_model_alias(MODEL, "previous", str(old.version))
-    client.set_registered_model_alias(MODEL, "champion", str(new.version))
+    served = [event.payload["index"] for event in Ledger(settings().ledger_url).events("deploy") if event.payload["version"] == version]
+    if served and digest not in served:
+        raise InputError(f"Version {version} was served with the index {served[-1][:12]}.", "Give the new model a new version.")
+    client.log_artifacts(run, str(parts.index), f"{INDEX}/{digest}")
+    if parts.features:
+        client.log_artifacts(run, str(parts.features), f"{FEATURES}/{digest}")
+    client.log_dict(run, {"probes": parts.probes}, PROBES)
+    client.set_model_version_tag(MODEL, version, "index", digest)
 
 
-def champion() -> dict[str, Any] | None:
-    """The champion's version, digest, snapshot, architecture and local folders `candidate`, `evaluation`; or None."""
-    client = _client()
-    found = _aliased(client, "champion")
-    if not found:
-        return None
+def parts_of(version: str) -> Parts:
+    """What a version is served with, as `keep_parts` kept it.
+
+    Raises `InputError` when there is no such version, or it never came to deployment.
+    """
+    client = connect()
+    registered = found(client, version)
+    digest = registered.tags.get("index")
+    if digest is None:
+        again = f"goodsight run --revision {registered.tags['revision']} with what it was trained with: the cache has the rest."
+        raise InputError(f"Version {version} has no index: its run ended before deployment.", again)
+    stored = client.list_artifacts(registered.run_id or "", f"{FEATURES}/{digest}")
+    return Parts(
+        candidate=_local(client, registered, "candidate"),
+        index=_local(client, registered, f"{INDEX}/{digest}"),
+        features=_local(client, registered, f"{FEATURES}/{digest}") if stored else None,
+        probes=read_json(_local(client, registered, PROBES))["probes"],
+    )
+
+
+def versions() -> list[dict[str, Any]]:
+    """Every version, oldest first: its tags, aliases, time of registration (ISO 8601, UTC) and figures, by MLflow's names of them."""
+    client = connect()
+    named = aliases(client)
+    registered = client.search_model_versions(f"name = '{MODEL}'")
+    return [_row(client, each, named) for each in sorted(registered, key=lambda each: int(each.version))]
+
+
+def describe(version: str) -> dict[str, Any]:
+    """Everything of one version: what `versions` tells, parameters, figures with baselines, candidate, provenance of its bundles.
+
+    Raises `InputError` when there is no such version.
+    """
+    client = connect()
+    registered = found(client, version)
+    candidate, evaluation = (_local(client, registered, place) for place in ("candidate", "evaluation"))
+    figures, described = read_json(evaluation / "metrics.json"), read_json(candidate / "candidate.json")
     return {
-        "version": str(found.version),
-        "digest": found.tags["candidate"],
-        "snapshot": found.tags["snapshot"],
-        "architecture": found.tags["architecture"],
-        "candidate": _local(client, found, "candidate"),
-        "evaluation": _local(client, found, "evaluation"),
+        **_row(client, registered, aliases(client)),
+        "metrics": figures["metrics"],
+        "baselines": figures["baselines"],
+        "params": client.get_run(registered.run_id or "").data.params,
+        "bundles": described.get("bundles", {}),
+        "provenance": {path.parent.name: read_json(path) for path in sorted(candidate.glob("*/provenance.json"))},
     }
+
+
+def aliases(client: MlflowClient) -> dict[str, str]:
+    """alias -> version, as MLflow has them."""
+    models = client.search_registered_models(f"name = '{MODEL}'")
+    return {alias: str(version) for alias, version in models[0].aliases.items()} if models else {}
 
 
 def trained_on(revisions: Collection[str]) -> list[str]:
     """The versions, oldest first, that learned from one of these catalogue revisions; each has an index of the same products."""
-    found = _client().search_model_versions(f"name = '{MODEL}'")
-    return sorted((str(each.version) for each in found if each.tags.get("revision") in revisions), key=int)
+    registered = connect().search_model_versions(f"name = '{MODEL}'")
+    return sorted((str(each.version) for each in registered if each.tags.get("revision") in revisions), key=int)
 
 
 def candidate_folder(version: str) -> Path:
     """The candidate that was registered as `version`. Raises `InputError` when there is no such version."""
-    client = _client()
-    return _local(client, _version(client, version), "candidate")
+    client = connect()
+    return _local(client, found(client, version), "candidate")
+
+
+def replace_candidate(version: str, folder: Path) -> None:
+    """Puts `folder`, the same candidate signed anew, in the place of what was registered as `version`.
+
+    Raises `InputError` when it is another candidate.
+    """
+    client = connect()
+    registered = found(client, version)
+    if (digest := read_json(folder / "candidate.json")["digest"]) != registered.tags["candidate"]:
+        raise InputError(f"{folder} is candidate {digest[:12]}, not that of version {version}.", "Register it as a new version.")
+    client.log_artifacts(registered.run_id or "", str(folder), "candidate")
 
 
 def ui_command() -> str:
@@ -122,7 +193,8 @@ def metric_name(name: str) -> str:
     return name.replace("@", "_at_")
 
 
-def _client() -> MlflowClient:
+def connect() -> MlflowClient:
+    """MLflow's client of this home."""
     silence_telemetry()
     from mlflow import MlflowClient
 
@@ -138,9 +210,9 @@ def _is_server(uri: str) -> bool:
 
 
 def _experiment(client: MlflowClient) -> str:
-    found = client.get_experiment_by_name(EXPERIMENT)
-    if found:
-        return found.experiment_id
+    known = client.get_experiment_by_name(EXPERIMENT)
+    if known:
+        return known.experiment_id
     place = None if _is_server(settings().mlflow_uri) else (settings().root / "mlartifacts").as_uri()
     return client.create_experiment(EXPERIMENT, artifact_location=place)
 
@@ -175,29 +247,41 @@ def _new_version(
         "revision": snapshot.get("source", ""),
         "architecture": described["architecture"],
         "verdict": sha256_file(verdict),
+        "decision": read_json(verdict)["decision"],
     }
     source = f"{client.get_run(run).info.artifact_uri}/candidate"
     return client.create_model_version(MODEL, source, run_id=run, tags=tags)
 
 
+def _facts(version: ModelVersion) -> dict[str, str]:
+    return {name: version.tags.get(name, "") for name in FACTS}
+
+
+def _row(client: MlflowClient, version: ModelVersion, named: dict[str, str]) -> dict[str, Any]:
+    return {
+        "version": str(version.version),
+        **_facts(version),
+        "index": version.tags.get("index"),
+        "aliases": sorted(alias for alias, of in named.items() if of == str(version.version)),
+        "registered": datetime.fromtimestamp(version.creation_timestamp / 1000, UTC).isoformat(timespec="seconds"),
+        "run": version.run_id,
+        "metrics": client.get_run(version.run_id or "").data.metrics,
+    }
+
+
 def _version_of(client: MlflowClient, digest: str) -> ModelVersion | None:
-    found = client.search_model_versions(f"name = '{MODEL}' and tag.candidate = '{digest}'")
-    return found[0] if found else None
+    same = client.search_model_versions(f"name = '{MODEL}' and tag.candidate = '{digest}'")
+    return same[0] if same else None
 
 
-def _version(client: MlflowClient, version: str) -> ModelVersion:
+def found(client: MlflowClient, version: str) -> ModelVersion:
+    """MLflow's entry of a version. Raises `InputError` when there is none."""
     from mlflow.exceptions import MlflowException
 
     try:
         return client.get_model_version(MODEL, version)
     except MlflowException as error:
         raise InputError(f"{MODEL} has no version {version!r}: {error.message}", f"See {ui_command()}") from error
-
-
-def _aliased(client: MlflowClient, alias: str) -> ModelVersion | None:
-    models = client.search_registered_models(f"name = '{MODEL}'")
-    version = models[0].aliases.get(alias) if models else None
-    return client.get_model_version(MODEL, version) if version else None
 
 
 def _local(client: MlflowClient, version: ModelVersion, place: str) -> Path:

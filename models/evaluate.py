@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from goodsight.digests import sha256_bytes
 from goodsight.files import write_json
 from models.architectures.base import Architecture
 from models.baselines import categories_by_words, most_frequent, tfidf_scores
@@ -33,12 +34,22 @@ from models.metrics import (
     retrieval,
     same_category,
 )
-from models.slices import FEWEST, by_slice, product_slices
+from models.slices import Scored, Subjects, about, alone, by_slice
 from models.zero_shot import topic_embeddings
 
 EVALUATION_BATCH = 256
 FEWEST_VECTORS = 20  # test products, to tell of categories and clusters
-ITEMS = pa.schema([("metric", pa.string()), ("item", pa.string()), ("value", pa.float64())])
+KEPT_VECTORS = 200  # products whose embeddings are kept, to tell whether two models can share an index
+ITEMS = pa.schema(
+    [
+        ("metric", pa.string()),
+        ("item", pa.string()),
+        ("value", pa.float64()),
+        ("cluster", pa.string()),  # items of one cluster are not independent of each other
+        ("slices", pa.list_(pa.string())),
+    ]
+)
+VECTORS = pa.schema([("item", pa.string()), ("vector", pa.list_(pa.float32()))])
 
 
 @dataclass
@@ -46,28 +57,33 @@ class Evaluation:
     """Figures and the per-item values behind them; `categories` holds (product id, true, predicted) for the plots.
 
     `slices` are the same figures of a part of the products, `subsets` of products that show some modalities alone.
+    `costs` are what the candidate takes to serve, `vectors` the embeddings of some products of the gallery.
     """
 
     metrics: dict[str, float] = field(default_factory=dict)
     baselines: dict[str, float] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
-    items: dict[str, tuple[list[str], np.ndarray]] = field(default_factory=dict)
+    items: dict[str, Scored] = field(default_factory=dict)
     categories: list[tuple[str, str, str]] = field(default_factory=list)
     slices: dict[str, dict[str, float]] = field(default_factory=dict)
     subsets: dict[str, dict[str, float]] = field(default_factory=dict)
+    costs: dict[str, float] = field(default_factory=dict)
+    vectors: dict[str, np.ndarray] = field(default_factory=dict)
 
     def save(self, folder: Path, provenance: dict[str, Any]) -> None:
-        """Writes `metrics.json` and `items.parquet`."""
-        write_json(
-            folder / "metrics.json",
-            {**{name: getattr(self, name) for name in ("metrics", "baselines", "counts", "slices", "subsets")}, **provenance},
-        )
+        """Writes `metrics.json`, `items.parquet` and `vectors.parquet`."""
+        figures = ("metrics", "baselines", "counts", "slices", "subsets", "costs")
+        write_json(folder / "metrics.json", {**{name: getattr(self, name) for name in figures}, **provenance})
         columns: dict[str, list[Any]] = {name: [] for name in ITEMS.names}
-        for metric, (ids, values) in self.items.items():
-            columns["metric"] += [metric] * len(ids)
-            columns["item"] += ids
+        for metric, (subjects, values) in self.items.items():
+            columns["metric"] += [metric] * len(values)
+            columns["item"] += subjects.ids
             columns["value"] += values.tolist()
+            columns["cluster"] += subjects.clusters
+            columns["slices"] += subjects.slices
         pq.write_table(pa.table(columns, schema=ITEMS), folder / "items.parquet")
+        vectors = {"item": list(self.vectors), "vector": list(self.vectors.values())}
+        pq.write_table(pa.table(vectors, schema=VECTORS), folder / "vectors.parquet")
 
 
 @torch.inference_mode()
@@ -97,15 +113,19 @@ def evaluate(categorize: Bundle, retrieve: Bundle, data: ProductData) -> Evaluat
     result = Evaluation(counts={"products": len(data.product_ids), "classes": len(categorize.labels)})
     _evaluate_categories(categorize, data, result)
     _evaluate_image_text(retrieve.model, data, result)
-    _evaluate_queries(retrieve.model, data, result)
+    _evaluate_gallery(retrieve, data, result)
     _evaluate_vectors(retrieve, data, result)
-    result.slices = by_slice(result.items, product_slices(data)) | _by_language(retrieve, data)
+    result.slices = by_slice(result.items)
     return result
 
 
-def _add(result: Evaluation, ids: list[str], items: Items) -> None:
+def _add(result: Evaluation, subjects: Subjects, items: Items) -> None:
     result.metrics |= means(items)
-    result.items |= {name: (ids, values) for name, values in items.items()}
+    result.items |= {name: (subjects, values) for name, values in items.items()}
+
+
+def _products(data: ProductData, rows: Tensor) -> Subjects:
+    return about(data, [data.product_ids[row] for row in rows.tolist()], rows.tolist())
 
 
 def _evaluate_categories(bundle: Bundle, data: ProductData, result: Evaluation) -> None:
@@ -117,14 +137,14 @@ def _evaluate_categories(bundle: Bundle, data: ProductData, result: Evaluation) 
     confidence, predicted = logits.softmax(dim=1).max(dim=1)
     true = [data.categories[row] for row in rows.tolist()]
     guesses = [bundle.labels[index] for index in predicted.tolist()]
-    ids = [data.product_ids[row] for row in rows.tolist()]
-    _add(result, ids, categorization(true, guesses))
+    subjects = _products(data, rows)
+    _add(result, subjects, categorization(true, guesses))
     result.metrics["macro_f1"] = macro_f1(true, guesses)
     correct = result.items["leaf_accuracy"][1]
     result.metrics["category_calibration_error"] = calibration_error(confidence.numpy(), correct)
     result.subsets = {name: {"leaf_accuracy": value} for name, value in _by_subset(bundle, data, rows, true).items()}
     result.baselines |= _category_baselines(data, rows, true)
-    result.categories = list(zip(ids, true, guesses, strict=True))
+    result.categories = list(zip(subjects.ids, true, guesses, strict=True))
 
 
 def _category_baselines(data: ProductData, rows: Tensor, true: list[str]) -> dict[str, float]:
@@ -164,10 +184,9 @@ def _evaluate_image_text(model: Architecture, data: ProductData, result: Evaluat
     if not len(rows):
         return
     scores = image_text_scores(model, data, rows).numpy()
-    ids = [data.product_ids[row] for row in rows.tolist()]
-    own = [[index] for index in range(len(rows))]
+    subjects, own = _products(data, rows), [[index] for index in range(len(rows))]
     for prefix, matrix in (("image_to_text", scores), ("text_to_image", scores.T)):
-        _add(result, ids, {name: values for name, values in retrieval(prefix, matrix, own).items() if "recall" in name})
+        _add(result, subjects, {name: values for name, values in retrieval(prefix, matrix, own).items() if "recall" in name})
         among = among_random(matrix, range(len(rows)), _alike(data, rows))
         result.metrics |= {f"{prefix}_random100_recall@{k}": value for k, value in among.items()}
 
@@ -189,23 +208,37 @@ def _evaluate_vectors(bundle: Bundle, data: ProductData, result: Evaluation) -> 
     result.metrics |= means(same_category(vectors.numpy(), categories)) | clusters(vectors.numpy(), categories)
     words, topics = topic_embeddings(model, bundle.preprocess, names)
     members = [[place for place, category in enumerate(categories) if category == name] for name in names]
-    _add(result, names, retrieval("topic_to_product", (topics @ vectors.T).numpy(), members))
+    _add(result, alone(names), retrieval("topic_to_product", (topics @ vectors.T).numpy(), members))
     image = in_batches(rows, lambda part: model.unimodal(model.encode(data.products(part))).image)
     guesses = [names[index] for index in (image @ words.T).argmax(dim=1).tolist()]
     result.metrics["zero_shot_leaf_accuracy"] = float(categorization(categories, guesses)["leaf_accuracy"].mean())
 
 
-def _evaluate_queries(model: Architecture, data: ProductData, result: Evaluation) -> None:
+def _evaluate_gallery(bundle: Bundle, data: ProductData, result: Evaluation) -> None:
+    """Queries, photos and titles in other languages, each of which looks for its products among the whole gallery."""
     gallery = data.rows("test", "catalogue")
     result.counts["gallery"] = len(gallery)
     if not len(gallery):
         return
-    vectors = product_embeddings(model, data, gallery)
+    vectors = product_embeddings(bundle.model, data, gallery)
+    result.vectors = _kept([data.product_ids[row] for row in gallery.tolist()], vectors)
+    _evaluate_queries(bundle.model, data, gallery, vectors, result)
+    _evaluate_titles(bundle, data, gallery, vectors, result)
+
+
+def _kept(ids: list[str], vectors: Tensor) -> dict[str, np.ndarray]:
+    """The embeddings of some products: the same ones for every model, whatever the order."""
+    order = sorted(range(len(ids)), key=lambda place: sha256_bytes(ids[place].encode()))
+    return {ids[place]: vectors[place].numpy() for place in order[:KEPT_VECTORS]}
+
+
+def _evaluate_queries(model: Architecture, data: ProductData, gallery: Tensor, vectors: Tensor, result: Evaluation) -> None:
     asked = answers(data.query_pairs, data.query_split, gallery, "test")
     result.counts["text_queries"] = len(asked)
     if asked:
         scores = _scores(model, asked, data.text_queries, vectors)
-        _add(result, [data.query_ids[row] for row in asked], retrieval("query_to_product", scores, list(asked.values())))
+        subjects = _asked(data, data.query_ids, asked, gallery)
+        _add(result, subjects, retrieval("query_to_product", scores, list(asked.values())))
         words = tfidf_scores([data.query_texts[row] for row in asked], [data.documents[row] for row in gallery.tolist()])
         figures = means(retrieval("query_to_product", words, list(asked.values())))
         result.baselines |= {f"{name}_tfidf": value for name, value in figures.items()}
@@ -213,28 +246,31 @@ def _evaluate_queries(model: Architecture, data: ProductData, result: Evaluation
     result.counts["image_queries"] = len(seen)
     if seen:
         scores = _scores(model, seen, data.view_queries, vectors)
-        _add(result, [data.view_ids[row] for row in seen], retrieval("image_to_product", scores, list(seen.values())))
+        _add(result, _asked(data, data.view_ids, seen, gallery), retrieval("image_to_product", scores, list(seen.values())))
 
 
-def _by_language(bundle: Bundle, data: ProductData) -> dict[str, dict[str, float]]:
-    """Slice `language=<code>`: the title of each test product in another language finds the product, which has its own title."""
-    gallery, test = data.rows("test", "catalogue"), set(data.rows("test").tolist())
+def _asked(data: ProductData, ids: list[str], found: dict[int, list[int]], gallery: Tensor) -> Subjects:
+    """Queries as subjects: each counts for the first product that answers it."""
+    return about(data, [ids[row] for row in found], [int(gallery[places[0]]) for places in found.values()])
+
+
+def _evaluate_titles(bundle: Bundle, data: ProductData, gallery: Tensor, vectors: Tensor, result: Evaluation) -> None:
+    """The title of each test product in another language finds the product, which has its own title."""
     place = {row: index for index, row in enumerate(gallery.tolist())}
-    titles = {code: {row: title for row, title in rows.items() if row in test} for code, rows in data.translations.items()}
-    told = {code: rows for code, rows in titles.items() if len(rows) >= FEWEST}
-    if not told:
-        return {}
-    vectors, found = product_embeddings(bundle.model, data, gallery), {}
-    for code, rows in told.items():
+    test = set(data.rows("test").tolist())
+    asked = [(code, row, title) for code, rows in data.translations.items() for row, title in rows.items() if row in test]
+    if not asked:
+        return
 
-        def ask(part: Tensor, titles: dict[int, str] = rows) -> Tensor:
-            words = [titles[row] for row in part.tolist()]
-            return bundle.model.embed(bundle.preprocess.batch([None] * len(words), words))
+    def embedded(part: Tensor) -> Tensor:
+        words = [asked[index][2] for index in part.tolist()]
+        return bundle.model.embed(bundle.preprocess.batch([None] * len(words), words))
 
-        scores = in_batches(torch.tensor(list(rows)), ask) @ vectors.T
-        figures = means(retrieval("title_to_product", scores.numpy(), [[place[row]] for row in rows]))
-        found[f"language={code}"] = {**figures, "items": float(len(rows))}
-    return found
+    scores = in_batches(torch.arange(len(asked)), embedded) @ vectors.T
+    subjects = about(data, [f"{code} {data.product_ids[row]}" for code, row, _ in asked], [row for _, row, _ in asked])
+    for slices, (code, _, _) in zip(subjects.slices, asked, strict=True):
+        slices.append(f"language={code}")
+    _add(result, subjects, retrieval("title_to_product", scores.numpy(), [[place[row]] for _, row, _ in asked]))
 
 
 def _scores(model: Architecture, rows: Iterable[int], batch: Callable[[Tensor], Batch], vectors: Tensor) -> np.ndarray:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from goodsight.errors import InputError
-from pipelines.options import Home, Json, Revision, home_of, print_json, refused
+from pipelines.options import By, Home, Json, Revision, home_of, login, print_json, refused
 
 app = typer.Typer(help="Versions of product catalogues.", no_args_is_help=True)
 quarantine_app = typer.Typer(help="Rows that validation took out.", no_args_is_help=True)
@@ -30,6 +29,7 @@ def import_(
     """Import a catalogue and keep it as a version; the same input gives the same revision."""
     from catalogue.layouts.mapping import ColumnMapping
     from catalogue.versions import describe, import_version
+    from lineage import record
     from pipelines.events import Listener
 
     root = home_of(home)
@@ -37,6 +37,7 @@ def import_(
     with Listener(root / "import.log", quiet=as_json) as listener, contextlib.redirect_stdout(listener):
         revision = import_version(folder, name or folder.resolve().name, root, layout, named, update)
     version = describe(revision, root)
+    record.snapshot(version, "update" if update else "import", login())
     if as_json:
         print_json(version)
     else:
@@ -113,14 +114,14 @@ def erase(
     name: Annotated[str, typer.Argument(help="Name of the catalogue.")],
     product: Annotated[str, typer.Option(help="Id of the product.")],
     reason: Annotated[str, typer.Option(help="Why, for the ledger.")],
-    by: Annotated[str, typer.Option(help="Who says so (default: the user's login).")] = "",
+    by: By = "",
     home: Home = None,
     as_json: Json = False,
 ) -> None:
     """Take a product out of a catalogue for good, and list every version and model that still knows it."""
     from pipelines.erasure import erase as erase_product
 
-    found = erase_product(name, product, reason, by or getpass.getuser(), home_of(home))
+    found = erase_product(name, product, reason, login(by), home_of(home))
     if as_json:
         print_json(found)
         return
@@ -141,8 +142,14 @@ def push(home: Home = None) -> None:
 def pull(home: Home = None) -> None:
     """Bring the versions of the remote into this home; their bytes come when they are used."""
     from catalogue.remote import pull as pull_versions
+    from catalogue.versions import describe
+    from lineage import record
 
-    typer.echo(_listed("Pulled", pull_versions(home_of(home))))
+    root = home_of(home)
+    pulled = pull_versions(root)
+    for revision in pulled:
+        record.snapshot(describe(revision, root), "pull", login())
+    typer.echo(_listed("Pulled", pulled))
 
 
 @app.command()
@@ -159,7 +166,7 @@ def gc(
 
     root = home_of(home)
     if really:
-        typer.echo(_listed("Removed", remove(keep, by or getpass.getuser(), root) if remote else collect(root, keep)))
+        typer.echo(_listed("Removed", remove(keep, by or login(), root) if remote else collect(root, keep)))
         return
     if remote:
         check_same(root)
@@ -175,6 +182,7 @@ def validate(revision: Revision, home: Home = None, as_json: Json = False) -> No
     """Judge a version as a run would: verdict, quarantine, and a page with pictures of what was found."""
     from catalogue.validations import REPORT, VERDICT, validate_version
     from goodsight.files import read_json
+    from lineage import record
     from pipelines.events import Listener
     from pipelines.report import data_table
 
@@ -182,6 +190,7 @@ def validate(revision: Revision, home: Home = None, as_json: Json = False) -> No
     with Listener(root / "import.log", quiet=as_json) as listener, contextlib.redirect_stdout(listener):
         folder = validate_version(revision, root)
     verdict, page = read_json(folder / VERDICT), folder / REPORT / "index.html"
+    record.validation(verdict, login())
     print_json(verdict | {"page": str(page)}) if as_json else data_table(verdict, page)
     if verdict["decision"] != "passed":
         raise refused(f"The data was refused. {verdict['reason']}", f"See {page}")
@@ -210,15 +219,17 @@ def quarantine_release(
     revision: Revision,
     identity: Annotated[list[str], typer.Option("--id", help="Id of a row in quarantine; may be given again.")],
     reason: Annotated[str, typer.Option(help="Why the row is right all the same.")],
-    by: Annotated[str, typer.Option(help="Who says so (default: the user's login).")] = "",
+    by: By = "",
     home: Home = None,
 ) -> None:
     """Let rows back in: they are in the next version of the catalogue, with the reason and the name."""
     from catalogue.validations import quarantine_of
     from catalogue.versions import describe, release_version
+    from lineage import record
 
     root = home_of(home)
     version = describe(revision, root)
     rows = quarantine_of(version["digest"], root)
-    released = release_version(version["revision"], root, rows, identity, reason, by or getpass.getuser())
+    released = release_version(version["revision"], root, rows, identity, reason, login(by))
+    record.snapshot(describe(released, root), "release", login(by), reason)
     typer.echo(f"{released}: {', '.join(identity)} released")

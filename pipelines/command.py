@@ -12,7 +12,7 @@ import typer
 
 import goodsight
 from goodsight.errors import GoodsightError, InputError
-from pipelines import catalogue_command
+from pipelines import audit_command, catalogue_command, features_command, gate_command, models_command
 from pipelines.options import WHICH, Home, Json, home_of, print_json, refused
 
 app = typer.Typer(
@@ -24,7 +24,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 pipeline_app = typer.Typer(help="The retraining pipeline for a cluster.", no_args_is_help=True)
+app.add_typer(audit_command.app, name="audit")
 app.add_typer(catalogue_command.app, name="catalogue")
+app.add_typer(features_command.app, name="features")
+app.add_typer(gate_command.app, name="gate")
+app.add_typer(models_command.app, name="models")
 app.add_typer(pipeline_app, name="pipeline")
 
 Count = Annotated[int, typer.Option("-k", min=1, max=100, help="How many answers.")]
@@ -77,12 +81,12 @@ def run(
         docs = result["paths"]["data_docs"]
         raise refused(f"The data was refused before training. {result['data_reason']}", f"See {docs}")
     if result["verdict"] != "promote":
-        raise refused("The gate rejected the candidate; what serves now goes on serving.", f"See {result['paths']['verdict']}")
+        raise refused("The gate rejected the candidate; what serves now goes on serving.", f"goodsight gate explain {result['run_id']}")
 
 
 def _policy(path: Path | None) -> str:
     """The text of a policy file, checked before anything runs; empty for the default."""
-    from lineage.gate import Policy
+    from lineage.policy import Policy
 
     if path is None:
         return ""

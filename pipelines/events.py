@@ -61,6 +61,7 @@ class Listener:
         self._bars = Progress(*columns, console=self.console, transient=True)
         self._rows: dict[str, Any] = {}
         self._told = 0.0
+        self._warned: set[str] = set()
 
     def __enter__(self) -> Listener:
         self._bars.start()
@@ -103,6 +104,11 @@ class Listener:
 
     def _on_note(self, event: dict[str, Any]) -> None:
         self.console.print(f"    {event['text']}", style="dim")
+
+    def _on_warning(self, event: dict[str, Any]) -> None:
+        if event["text"] not in self._warned:
+            self._warned.add(event["text"])
+            self.console.print(f"  warning: {event['text']}", style="yellow")
 
     def _on_step(self, event: dict[str, Any]) -> None:
         if event["state"] == "started":

@@ -8,6 +8,7 @@ import os
 import resource
 import time
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +18,8 @@ from goodsight.digests import sha256_json
 from goodsight.errors import ERRORS, GoodsightError
 from goodsight.files import exclusive, read_json, write_json
 from goodsight.settings import settings, silence_telemetry
-from pipelines.events import Listener
+from lineage import champion, record
+from pipelines.events import Listener, Story
 
 
 @dataclass(frozen=True)
@@ -35,30 +37,66 @@ class Wanted:
 
 
 def run(wanted: Wanted) -> dict[str, Any]:
-    """Runs the pipeline and returns the run's result, as `--json` prints it. Raises `GoodsightError` when a step failed."""
+    """Runs the pipeline and returns the run's result, as `--json` prints it; the ledger has how it ended, whatever happens.
+
+    Raises `GoodsightError` when a step failed.
+    """
     root = settings().root
     _prepare_environment(root)
     with exclusive(root / "run.lock", f"A run in {root}"):
         started = time.monotonic()
         run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}"
+        os.environ["GOODSIGHT_RUN_ID"] = run_id
         folder = root / "runs" / run_id
-        with Listener(folder / "run.log", wanted.quiet) as listener:
+        with Listener(folder / "run.log", wanted.quiet) as listener, _in_the_ledger(run_id, listener.story) as ended:
             with contextlib.redirect_stdout(listener):
-                revision = _revision(wanted, root)
+                ended["revision"] = revision = _revision(wanted, root)
             arguments = _arguments(wanted, revision, root)
             outcome = _execute({**arguments, "run_id": run_id}, folder, listener)
-        result = _result(run_id, arguments, outcome, root)
-        result["seconds"] = round(time.monotonic() - started, 3)
+            result = _result(run_id, arguments, outcome, root)
+            result["seconds"] = round(time.monotonic() - started, 3)
+            ended.update(result)
         write_json(root / "runs" / run_id / "result.json", result)
         _remember(arguments, result, root)
     return result
 
 
+@contextlib.contextmanager
+def _in_the_ledger(run_id: str, story: Story) -> Iterator[dict[str, Any]]:
+    """Tells the ledger how a run ended, and why, what it cost and what came of it: what is known by then of its result."""
+    known: dict[str, Any] = {"revision": ""}
+    started, state, cause = time.monotonic(), "SUCCEEDED", ""
+    try:
+        yield known
+    except BaseException as error:
+        state = "STOPPED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+        cause = error.message if isinstance(error, GoodsightError) else repr(error)
+        raise
+    finally:
+        record.run(
+            state,
+            run_id,
+            known["revision"],
+            cause,
+            [known.get("snapshot"), known.get("candidate")],
+            seconds=round(time.monotonic() - started, 3),
+            steps=story.steps,
+            cached=[step["name"] for step in known.get("steps", []) if step["cached"]],
+            data_verdict=known.get("data_verdict"),
+            verdict=known.get("verdict"),
+            version=known.get("model_version"),
+        )
+
+
 def _revision(wanted: Wanted, root: Path) -> str:
     """The version of the data to train on: imported now, or one that is kept."""
-    from catalogue.versions import import_version, resolve
+    from catalogue.versions import describe, import_version, resolve
 
-    return import_version(wanted.catalogue, wanted.name, root) if wanted.catalogue else resolve(wanted.revision, root)
+    if not wanted.catalogue:
+        return resolve(wanted.revision, root)
+    revision = import_version(wanted.catalogue, wanted.name, root)
+    record.snapshot(describe(revision, root), "import", record.PIPELINE)
+    return revision
 
 
 def _prepare_environment(root: Path) -> None:
@@ -73,8 +111,6 @@ def _prepare_environment(root: Path) -> None:
 
 def _arguments(wanted: Wanted, revision: str, root: Path) -> dict[str, Any]:
     """The pipeline's arguments. A run that is asked again is compared with the champion of the first time, so it hits the cache."""
-    from lineage.registry import champion
-
     arguments: dict[str, Any] = {
         "revision": revision,
         "architecture": wanted.architecture,
@@ -82,15 +118,24 @@ def _arguments(wanted: Wanted, revision: str, root: Path) -> dict[str, Any]:
         "seed": wanted.seed,
         "max_quarantined": settings().max_quarantined,
         "policy": wanted.policy,
+        "overrides": _overrides(),
     }
-    serving = champion() if (root / "mlflow.db").exists() or settings().tracking_uri else None
-    version = serving["version"] if serving else ""
+    now = champion.current()
+    version = now.version if now else ""
     memory = _memory(arguments, root)
     if memory.exists():
         before = read_json(memory)
         if before["model_version"] == version:
             version = before["champion"]
     return {**arguments, "champion": version}
+
+
+def _overrides() -> str:
+    """The digest of the overrides in force: another set is another verdict."""
+    from lineage.ledger import Ledger
+    from lineage.overrides import digest, in_force
+
+    return digest(in_force(Ledger(settings().ledger_url), datetime.now(UTC)))
 
 
 def _memory(arguments: dict[str, Any], root: Path) -> Path:
@@ -154,6 +199,7 @@ def _result(run_id: str, arguments: dict[str, Any], outcome: Outcome, root: Path
     return {
         "run_id": run_id,
         "snapshot": verdict["digest"],
+        "candidate": figures.get("candidate"),
         "revision": arguments["revision"],
         "architecture": arguments["architecture"],
         "data_verdict": verdict["decision"],
@@ -164,6 +210,7 @@ def _result(run_id: str, arguments: dict[str, Any], outcome: Outcome, root: Path
         "baselines": figures["baselines"],
         "verdict": judged["decision"] if judged else None,
         "model_version": deployed["version"] if deployed else None,
+        "champion": now.version if (now := champion.current()) else None,
         "endpoint": deployed["endpoint"] if deployed else None,
         "peak_rss_bytes": max(outcome.peak_rss_bytes, children, own),
         "steps": [{"name": name, "cached": False, "seconds": seconds} for name, seconds in outcome.ran.items() if name != "finish"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 from pathlib import Path
@@ -15,6 +16,12 @@ WHICH = "a revision, a digest's start, a catalogue's name (its newest version), 
 Home = Annotated[Path | None, typer.Option(help="Folder of all state (default: GOODSIGHT_HOME or .goodsight).")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on the last line of standard output.")]
 Revision = Annotated[str, typer.Argument(help=WHICH.capitalize())]
+By = Annotated[str, typer.Option(help="Who says so (default: the user's login).")]
+
+
+def login(by: str = "") -> str:
+    """Who acts: what `--by` says, or the user's login."""
+    return by.strip() or getpass.getuser()
 
 
 def home_of(home: Path | None) -> Path:

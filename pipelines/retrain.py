@@ -20,7 +20,13 @@ from goodsight.digests import code_digest
 from models.config import TASKS
 
 HOME = "/var/lib/goodsight"  # GOODSIGHT_HOME of the image
-DATABASES = {"tracking-uri": "GOODSIGHT_TRACKING_URI", "ledger-uri": "GOODSIGHT_LEDGER_URI"}
+ELSEWHERE = {
+    "tracking-uri": "GOODSIGHT_TRACKING_URI",
+    "ledger-uri": "GOODSIGHT_LEDGER_URI",
+    "openlineage-url": "OPENLINEAGE_URL",
+    "openlineage-endpoint": "OPENLINEAGE_ENDPOINT",
+    "openlineage-api-key": "OPENLINEAGE_API_KEY",
+}
 STEPS = ("snapshot", "validate", "features", "pretrain", "finetune", "evaluate", "gate", "register", "index", "deploy")
 CODE = {name: code_digest(f"components.steps.{name}") for name in STEPS}
 
@@ -28,11 +34,13 @@ CODE = {name: code_digest(f"components.steps.{name}") for name in STEPS}
 def _on_cluster(task: dsl.PipelineTask, cpu: str = "1", memory: str = "4G") -> dsl.PipelineTask:
     """What a pod of the step gets; on one machine all of it is ignored.
 
-    Home is the volume claim `goodsight-home`; where the databases are comes from the secret `goodsight`, if there is one.
+    Home is the volume claim `goodsight-home`; where databases and lineage are comes from the secret `goodsight`, if there is
+    one; the id of the run from the label that Kubeflow gives the pod.
     """
     task.set_cpu_request(cpu).set_memory_request(memory).set_memory_limit(memory)
     kubernetes.mount_pvc(task, pvc_name="goodsight-home", mount_path=HOME)
-    kubernetes.use_secret_as_env(task, secret_name="goodsight", secret_key_to_env=DATABASES, optional=True)
+    kubernetes.use_secret_as_env(task, secret_name="goodsight", secret_key_to_env=ELSEWHERE, optional=True)
+    kubernetes.use_field_path_as_env(task, env_name="GOODSIGHT_RUN_ID", field_path="metadata.labels['pipeline/runid']")
     return task
 
 
@@ -45,11 +53,13 @@ def retrain(
     champion: str = "",
     max_quarantined: float = 0.2,
     policy: str = "",
+    overrides: str = "",
     run_id: str = "",
 ) -> None:
     """`revision` is a version of the catalogue, `champion` the registered version to compare with (empty: none serves),
 
-    `policy` the YAML text of the gate's policy (empty: the one of this release).
+    `policy` the YAML text of the gate's policy (empty: the one of this release). The gate reads the overrides in the
+    ledger; `overrides` is their digest, so that it judges again when they change.
     """
     exit_task = _on_cluster(finish_component(run_id=run_id, revision=revision))
     exit_task.set_caching_options(False)
@@ -86,13 +96,13 @@ def retrain(
                 evaluation=measured.outputs["evaluation"],
                 champion_evaluation=measured.outputs["champion_evaluation"],
                 policy=policy,
+                overrides=overrides,
                 code=CODE["gate"],
             )
             _on_cluster(judged)
             with dsl.If(judged.outputs["Output"] == "promote", name="promoted"):
-                candidate = measured.outputs["candidate"]
                 registered = register_component(
-                    candidate=candidate,
+                    candidate=measured.outputs["candidate"],
                     evaluation=measured.outputs["evaluation"],
                     verdict=judged.outputs["verdict"],
                     plots=measured.outputs["plots"],
@@ -102,15 +112,18 @@ def retrain(
                     **shape,
                 )
                 _on_cluster(registered)
+                bundle = registered.outputs["registered"]
                 index = index_component(
-                    candidate=candidate, snapshot=data, table=table, store=features.outputs["store"], code=CODE["index"]
+                    candidate=bundle, snapshot=data, table=table, store=features.outputs["store"], code=CODE["index"]
                 )
                 _on_cluster(index, memory="8G")
                 deployed = deploy_component(
-                    candidate=candidate,
+                    candidate=bundle,
                     index=index.outputs["index"],
                     snapshot=data,
-                    version=registered.output,
+                    store=features.outputs["store"],
+                    version=registered.outputs["Output"],
+                    champion=champion,
                     code=CODE["deploy"],
                 )
                 _on_cluster(deployed)

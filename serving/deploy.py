@@ -1,27 +1,32 @@
 """Deployment: a version is archived, tried on real inputs in a real server, and only then takes over; else the old one stays.
 
-`<home>/serving/` holds `store/` (model archives: the current version and the one before it), `current.json` (what is served,
-written only after the smoke test passed) and the private folders of the servers.
+`<home>/serving/` holds `store/` (model archives: the current version and the one before it), `features/` (the feature store of
+each, and the events that were pushed to them), `current.json` (what is served, written only after the smoke test passed) and the
+private folders of the servers.
 """
 
 from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from feature_repo.online import OnlineFeatures
+from feature_repo.served import forget_features, serve_features
 from goodsight.errors import GoodsightError, InputError, RefusedError
 from goodsight.files import exclusive, read_json, write_json
 from goodsight.progress import note
 from goodsight.settings import settings
-from serving import running, torchserve
+from lineage.signing import verify
+from serving import features, running, torchserve
 from serving.archive import archive_name, build_archive, digests
 from serving.client import Client
+from serving.index import Index
 from serving.management import MODEL, Management
 from serving.running import Running
 
@@ -128,15 +133,6 @@ def _try(server: Running, version: str, probes: Sequence[Probe], wanted: Mapping
         raise RefusedError(f"Version {version} was not deployed. {error.message}", log) from error
 
 
-def switch(server: Running, version: str) -> None:
-    """Makes a registered version the default and retires the others, each after its last answer."""
-    management = Management(server)
-    management.set_default(version)
-    for other, default in management.versions().items():
-        if not default:
-            management.unregister(other)
-
-
 @contextmanager
 def _server(home: Path) -> Iterator[Running]:
     """The running server of `home`, or a temporary one."""
@@ -156,10 +152,36 @@ def _previous(home: Path, version: str) -> str | None:
     return served.previous if served.version == version else served.version
 
 
-def _install(home: Path, server: Running, deployment: Deployment) -> None:
-    """Writes what is served from now on, then switches; killed in between, the next start or deployment finishes it."""
+def _install(home: Path, server: Running, deployment: Deployment, confirm: Callable[[Deployment], None]) -> None:
+    """Writes what is served from now on, switches, and retires the other versions, each after its last answer.
+
+    When the switch or `confirm` fails, what was served before is served again. Killed in between, the next deployment finishes it.
+    """
+    before, management = current(home), Management(server)
     write_json(_record(home), asdict(deployment))
-    switch(server, deployment.version)
+    try:
+        management.set_default(deployment.version)
+        confirm(deployment)
+    except BaseException:
+        _take_back(home, management, before)
+        raise
+    _retire(management)
+
+
+def _retire(management: Management) -> None:
+    for version, default in management.versions().items():
+        if not default:
+            management.unregister(version)
+
+
+def _take_back(home: Path, management: Management, before: Deployment | None) -> None:
+    if before is None:
+        _record(home).unlink()
+        return
+    write_json(_record(home), asdict(before))
+    with suppress(GoodsightError):  # a server that is gone starts with what is written
+        management.set_default(before.version)
+        _retire(management)
 
 
 def _prune(home: Path) -> None:
@@ -169,6 +191,9 @@ def _prune(home: Path) -> None:
     for archive in store(home).iterdir():
         if archive.name not in kept:
             shutil.rmtree(archive)
+    for folder in features.stores(home).glob(f"{MODEL}-*"):
+        if folder.name not in kept:
+            forget_features(folder)
 
 
 def _refuse_other_content(candidate: Path, index: Path, version: str, home: Path) -> None:
@@ -189,38 +214,66 @@ def _deployment(home: Path, version: str) -> Deployment:
     return Deployment(version, name, held["candidate"], held["index"], _previous(home, version), now)
 
 
-def deploy(candidate: Path, index: Path, version: str, probes: Sequence[Probe], home: Path) -> Deployment:
+def _bring_features(store: Path, candidate: Path, index: Path, deployment: Deployment, home: Path) -> None:
+    """The feature store of the version from that of its run, with the vectors of its index."""
+    loaded = Index.load(index, read_json(candidate / "candidate.json")["bundles"]["retrieve"])
+    digests = {name: getattr(deployment, name) for name in ("version", "candidate", "index")}
+    out = features.stores(home) / deployment.archive
+    serve_features(store, out, deployment.archive, digests, loaded.ids, loaded.vectors, datetime.now(UTC))
+
+
+def deploy(
+    candidate: Path,
+    index: Path,
+    version: str,
+    probes: Sequence[Probe],
+    home: Path,
+    feature_store: Path | None = None,
+    confirm: Callable[[Deployment], None] = lambda _: None,
+) -> Deployment:
     """Serves `candidate` with `index` as `version`, if it answers every one of `probes` well.
 
-    The running server of `home` switches without a pause; without one, a temporary server makes the trial. Raises
-    `RefusedError`, with the old version still serving, when the version does not load or a probe fails; `InputError` when
-    there is no probe or `version` is another model; `BusyError` when another deployment is in progress.
+    A copy of the run's `feature_store` serves beside it; without one, answers have what the index says of products.
+
+    The running server of `home` switches without a pause; without one, a temporary server makes the trial. `confirm` has the
+    last word, right after the switch: when it raises, the old version serves again. Raises `RefusedError`, with the old version
+    still serving, when the version does not load or a probe fails; `InputError` when there is no probe or `version` is another
+    model; `IntegrityError` when a signature does not count; `BusyError` when another deployment is in progress.
     """
     if not probes:
         raise InputError("A version is deployed only after a smoke test, and there is no probe.", "Give at least one probe.")
     with deploying(home):
+        for folder in (candidate, index):
+            verify(folder)
         _refuse_other_content(candidate, index, version, home)
         build_archive(candidate, index, version, store(home))
         deployment = _deployment(home, version)
         wanted = {"model_version": version, "candidate": deployment.candidate, "index": deployment.index}
         try:
+            if feature_store:
+                _bring_features(feature_store, candidate, index, deployment, home)
             with _server(home) as server:
                 _try(server, version, probes, wanted)
-                _install(home, server, deployment)
+                _install(home, server, deployment, confirm)
         finally:
             _prune(home)
     return deployment
 
 
-def rollback(home: Path) -> Deployment:
-    """Serves the previous version again, which had passed its smoke test. Raises `InputError` when there is none."""
+def rollback(version: str, home: Path, confirm: Callable[[Deployment], None] = lambda _: None) -> Deployment:
+    """Serves `version` and its index again from their archive, which had passed its smoke test. `confirm` is as for `deploy`.
+
+    Raises `InputError` when the archive is not in this home.
+    """
     with deploying(home):
-        served = current(home)
-        if served is None or served.previous is None:
-            raise InputError(f"There is no previous version in {home}.", "Deploy one with: goodsight run")
-        deployment = _deployment(home, served.previous)
+        if not (store(home) / archive_name(version)).is_dir():
+            raise InputError(f"The archive of version {version} is not in {home}.", f"goodsight models promote {version}")
+        deployment = _deployment(home, version)
+        if (folder := features.stores(home) / deployment.archive).exists():
+            with OnlineFeatures(folder) as online:
+                online.refresh(datetime.now(UTC))
         with _server(home) as server:
-            if served.previous not in (management := Management(server)).versions():
-                management.register(deployment.archive)
-            _install(home, server, deployment)
+            if version not in Management(server).versions():
+                Management(server).register(deployment.archive)
+            _install(home, server, deployment, confirm)
     return deployment

@@ -1,7 +1,8 @@
 """The vector index: the products of one snapshot, embedded by one bundle, searched by inner product.
 
 A folder: `vectors.faiss`, `products.parquet` (row n belongs to vector n) and `index.json`, whose digest covers both files
-and where they come from. Loading refuses altered bytes and an index that another bundle made: its vectors would mean nothing.
+and where they come from, and `model.sig`. Loading refuses altered bytes, an unknown signer, and an index that another bundle
+made: its vectors would mean nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 from goodsight.digests import sha256_file, sha256_json
 from goodsight.errors import InputError, IntegrityError
 from goodsight.files import read_json, whole_folder, write_json
+from lineage.signing import sign, verify
 
 VECTORS, PRODUCTS, RECORD = "vectors.faiss", "products.parquet", "index.json"
 COLUMNS = ("id", "title", "category", "price")
@@ -37,7 +39,7 @@ def _checked(vectors: np.ndarray, products: pa.Table) -> np.ndarray:
 
 
 def build_index(vectors: np.ndarray, products: pa.Table, provenance: Mapping[str, str], out: Path) -> str:
-    """Writes the index of `vectors` (N, D), L2-normalised float32, and returns its digest.
+    """Writes the signed index of `vectors` (N, D), L2-normalised float32, and returns its digest.
 
     `products` has N rows of id, title, category, price; `provenance` the digests of `candidate`, `bundle` and `snapshot`.
     Raises `InputError` when the two do not match or a vector is not finite.
@@ -55,19 +57,18 @@ def build_index(vectors: np.ndarray, products: pa.Table, provenance: Mapping[str
         record["files"] = {name: sha256_file(folder / name) for name in (VECTORS, PRODUCTS)}
         digest = sha256_json(record)
         write_json(folder / RECORD, {**record, "digest": digest})
+        sign(folder)
     return digest
 
 
 def _verified(path: Path, bundle_digest: str) -> dict[str, Any]:
-    """The record of the index at `path`, once every byte and its bundle are found to be right."""
+    """The record of the index at `path`, once its signature, every byte and its bundle are found to be right."""
+    verify(path)
     record = read_json(path / RECORD)
     try:
         content = {name: value for name, value in record.items() if name != "digest"}
         if record["digest"] != sha256_json(content):
             raise IntegrityError(f"{path / RECORD} was altered: its digest does not match.", REMAKE)
-        for name in (VECTORS, PRODUCTS):
-            if sha256_file(path / name) != record["files"][name]:
-                raise IntegrityError(f"{path / name} was altered: its digest does not match {RECORD}.", REMAKE)
         if record["bundle"] != bundle_digest:
             found, wanted = record["bundle"][:12], bundle_digest[:12]
             raise IntegrityError(f"The index {path} was made by bundle {found}, not by bundle {wanted}.", REMAKE)
@@ -87,7 +88,7 @@ class Index:
 
     @staticmethod
     def load(path: Path, bundle_digest: str) -> Index:
-        """The index at `path`. Raises `IntegrityError` for altered bytes or an index of another bundle."""
+        """The index at `path`. Raises `IntegrityError` for altered or unsigned bytes or an index of another bundle."""
         record = _verified(path, bundle_digest)
         import faiss
 
@@ -96,6 +97,16 @@ class Index:
         if not engine.ntotal == products.num_rows == record["count"]:
             raise IntegrityError(f"The index {path} has {engine.ntotal} vectors for {products.num_rows} products.", REMAKE)
         return Index(record["digest"], record["snapshot"], products, engine)
+
+    @property
+    def ids(self) -> list[str]:
+        """Of the products, in order of their vectors."""
+        return self.products["id"].to_pylist()
+
+    @property
+    def vectors(self) -> np.ndarray:
+        """(N, D), float32."""
+        return self.engine.reconstruct_n(0, self.engine.ntotal)
 
     def search(self, queries: np.ndarray, k: int) -> list[list[tuple[dict[str, Any], float]]]:
         """For each of `queries` (Q, D) its `k` nearest products, best first: (id, title, category, price) and inner product."""

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from goodsight.errors import InputError
+from lineage.signing import verify
 from models.bundle import Bundle
 from models.candidate import load_candidate
 from models.config import MODALITIES
@@ -44,7 +45,12 @@ class Predictor:
 
     @staticmethod
     def load(candidate: Path, index: Path, version: str = "") -> Predictor:
-        """Loads and verifies everything. Raises `IntegrityError` when bytes differ or the parts do not belong together."""
+        """Loads what was registered, once both signatures are found to be right, before anything else is read.
+
+        Raises `IntegrityError` when bytes differ, a signer is not trusted, or the parts do not belong together.
+        """
+        for folder in (candidate, index):
+            verify(folder)
         loaded = load_candidate(candidate)
         categorize, retrieve = loaded.bundles["categorize"], loaded.bundles["retrieve"]
         return Predictor(version, loaded.digest, categorize, retrieve, Index.load(index, retrieve.digest))

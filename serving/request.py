@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError, ValidationInfo
 
+from goodsight.digests import sha256_bytes, sha256_json
 from goodsight.errors import InputError
 from goodsight.settings import settings
 from models.config import MODALITIES
@@ -48,7 +49,7 @@ def _media_bytes(value: Any, info: ValidationInfo) -> Any:
 
 
 def _short(attributes: dict[str, Any]) -> dict[str, Any]:
-    size = len(json.dumps(attributes))
+    size = len(json.dumps(attributes, allow_nan=False))
     if size > MAX_ATTRIBUTES_CHARACTERS:
         raise ValueError(f"they have {size:,} characters as JSON; at most {MAX_ATTRIBUTES_CHARACTERS:,} are allowed")
     return attributes
@@ -83,6 +84,7 @@ class Request:
     table: dict[str, Any] | None = None
     video: list[Image.Image] | None = None  # frames
     audio: tuple[np.ndarray, int] | None = None  # samples (n,) in [-1, 1], rate in Hz
+    digest: str = ""  # sha256 of the request, in hex: see `_digest`
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -95,6 +97,12 @@ def _sentence(error: ValidationError) -> str:
     details = error.errors(include_url=False, include_context=False, include_input=False)
     parts = {f"{'.'.join(map(str, item['loc'][:1])) or 'request'}: {item['msg'].removeprefix('Value error, ')}" for item in details}
     return "; ".join(sorted(parts))
+
+
+def _digest(fields: _Fields) -> str:
+    """sha256 over the request as canonical JSON: fields without a value are left out, a medium is the sha256 of its bytes."""
+    told = {name: value for name, value in fields.model_dump().items() if value not in (None, "", {}, b"")}
+    return sha256_json({name: sha256_bytes(value) if isinstance(value, bytes) else value for name, value in told.items()})
 
 
 def parse(request: Mapping[str, Any]) -> Request:
@@ -113,6 +121,7 @@ def parse(request: Mapping[str, Any]) -> Request:
         table={name: value for name, value in fields.attributes.items() if value not in (None, "", [])} or None,
         video=video_frames(fields.video) if fields.video else None,
         audio=decode_audio(fields.audio) if fields.audio else None,
+        digest=_digest(fields),
     )
     if not found.modalities:
         raise InputError("Bad request: give a text, an image, attributes, a video or a sound.")

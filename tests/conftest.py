@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from goodsight.settings import settings, silence_telemetry
+from tests.browser import WIDTHS, Opened, Visit
+from tests.servers import postgres_url, redis_url
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+    from tests.lineage.audited import Audited
+
+__all__ = ["postgres_url", "redis_url"]
 
 for threads in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[threads] = "1"  # before torch is imported, here and in the processes that tests start
@@ -35,3 +48,70 @@ def _home(_session_home: None, tmp_path_factory: pytest.TempPathFactory, monkeyp
     monkeypatch.setenv("GOODSIGHT_HOME", str(home))
     settings.cache_clear()
     return home
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The path of a browser; without one the test is skipped or, where GOODSIGHT_REQUIRE_BROWSER is 1, fails."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        missing = "No chromium, chromium-browser or google-chrome on the PATH (Debian: apt-get install chromium)."
+        pytest.fail(missing) if os.environ.get("GOODSIGHT_REQUIRE_BROWSER") == "1" else pytest.skip(missing)
+    return found
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    """Closed with the module, since the event loop of the driver would be in the way of other tests."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def opened(browser: Browser) -> Opened:
+    """Opens a file on a screen of `WIDTHS`."""
+    contexts = {
+        screen: browser.new_context(viewport={"width": width, "height": 800}, is_mobile=screen == "phone")
+        for screen, width in WIDTHS.items()
+    }
+
+    def open_file(path: Path, screen: str = "desktop") -> Visit:
+        visit = Visit(contexts[screen].new_page())
+        visit.listen()
+        visit.page.goto(path.as_uri(), wait_until="load")
+        return visit
+
+    return open_file
+
+
+@pytest.fixture(scope="session")
+def audited_once(tmp_path_factory: pytest.TempPathFactory) -> Audited:
+    """A home with all that an audit looks at. Not to be changed: `audited` is a copy."""
+    from tests.lineage.audited import make
+
+    work = tmp_path_factory.mktemp("audited")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GOODSIGHT_HOME", str(work / "home"))
+        settings.cache_clear()
+        found = make(work)
+    settings.cache_clear()
+    return found
+
+
+@pytest.fixture
+def audited(audited_once: Audited, monkeypatch: pytest.MonkeyPatch) -> Audited:
+    """A copy of that home, which is this test's own; what is large is small."""
+    from tests.lineage.audited import LARGE
+
+    monkeypatch.setattr("lineage.kept.LARGE", LARGE)
+    home = settings().root
+    shutil.copytree(audited_once.home, home, dirs_exist_ok=True)
+
+    def here(path: Path) -> Path:
+        return home / path.relative_to(audited_once.home)
+
+    return replace(audited_once, home=home, registered=here(audited_once.registered), served=here(audited_once.served))

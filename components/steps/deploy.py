@@ -7,20 +7,24 @@ from typing import Any
 PROBES = 3  # products, and as many queries
 
 
-def deploy(candidate: Path, index: Path, snapshot: Path, version: str, deployment: Path) -> str:
-    """Serves `version` after its smoke test and moves the alias `champion` to it. Returns the endpoint.
+def deploy(candidate: Path, index: Path, snapshot: Path, store: Path, version: str, champion: str, deployment: Path) -> str:
+    """Serves `version` with a copy of the feature store `store` and makes it champion in the place of `champion` (empty: there was
+    none), with which the gate compared it. Returns the endpoint.
 
-    Raises `RefusedError` when the smoke test fails: what served before goes on serving, and the champion stays.
+    Raises `RefusedError` when the smoke test fails and `ConflictError` when another version became champion meanwhile: what
+    served before goes on serving, and the champion stays.
     """
     from dataclasses import asdict
 
     import serving.deploy
     from goodsight.files import write_json
     from goodsight.settings import settings
-    from lineage.registry import set_champion
+    from lineage.record import PIPELINE
+    from lineage.registry import Parts
+    from serving.promotion import take_over
 
-    served = serving.deploy.deploy(candidate, index, version, list(probes(snapshot)), settings().root)
-    set_champion(version)
+    parts = Parts(candidate, index, store, [asdict(probe) for probe in probes(snapshot)])
+    served = take_over(version, parts, champion or None, PIPELINE, "promoted by the gate", settings().root)
     endpoint = serving.deploy.endpoint()
     write_json(deployment, {**asdict(served), "endpoint": endpoint})
     return endpoint

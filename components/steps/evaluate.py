@@ -30,6 +30,7 @@ def measure(candidate: Path, snapshot: Path, table: Path, out: Path) -> Any:
     from goodsight.files import whole_folder
     from goodsight.settings import settings
     from models.candidate import load_candidate
+    from models.costs import costs
     from models.device import device
     from models.features import FeatureCache, load_product_data
 
@@ -38,19 +39,24 @@ def measure(candidate: Path, snapshot: Path, table: Path, out: Path) -> Any:
     retrieve = loaded.bundles["retrieve"]
     data = load_product_data(snapshot, table, FeatureCache(feature_cache(), retrieve.model, retrieve.preprocess))
     result = models.evaluate.evaluate(loaded.bundles["categorize"], retrieve, data)
-    provenance = {"snapshot": Snapshot.open(snapshot).digest, "candidate": loaded.digest}
+    result.costs = costs(candidate, snapshot)
+    bundles = {task: bundle.digest for task, bundle in loaded.bundles.items()}
+    provenance = {"snapshot": Snapshot.open(snapshot).digest, "candidate": loaded.digest, "bundles": bundles}
     with whole_folder(out) as aside:
         result.save(aside, provenance)
     return result
 
 
 def measure_champion(version: str, snapshot: Path, table: Path, out: Path) -> None:
-    """The same for the registered `version`; an empty folder when nothing serves yet (`version` is empty)."""
+    """The same for the registered `version`, whose signature must count; an empty folder when nothing serves yet (`version` is empty)."""
     from goodsight.files import whole_folder
     from lineage.registry import candidate_folder
+    from lineage.signing import verify
 
     if version:
-        measure(candidate_folder(version), snapshot, table, out)
+        champion = candidate_folder(version)
+        verify(champion)
+        measure(champion, snapshot, table, out)
     else:
         with whole_folder(out):
             pass

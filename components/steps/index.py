@@ -4,7 +4,10 @@ from pathlib import Path
 
 
 def index(candidate: Path, snapshot: Path, table: Path, store: Path, out: Path) -> None:
-    """Writes the vector index of all products, tied to the retrieve bundle's digest."""
+    """Writes the signed vector index of all products, tied to the retrieve bundle's digest.
+
+    Raises `IntegrityError` when the candidate's signature does not count.
+    """
     import torch
 
     from catalogue.snapshot import Snapshot
@@ -12,12 +15,14 @@ def index(candidate: Path, snapshot: Path, table: Path, store: Path, out: Path) 
     from feature_repo.store import online_products
     from goodsight.files import read_json
     from goodsight.settings import settings
+    from lineage.signing import verify
     from models.bundle import Bundle
     from models.device import device
     from models.evaluate import product_embeddings
     from models.features import FeatureCache, load_product_data
     from serving.index import build_index
 
+    verify(candidate)
     torch.set_num_threads(settings().threads)
     bundle = Bundle.load(candidate / "retrieve", device())
     data = load_product_data(snapshot, table, FeatureCache(feature_cache(), bundle.model, bundle.preprocess))

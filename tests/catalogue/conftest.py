@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,13 +59,3 @@ def s3() -> Iterator[str]:
         boto3.client("s3").create_bucket(Bucket="versions")
         yield "s3://versions/shop"
     server.stop()
-
-
-@pytest.fixture(scope="session")
-def chromium() -> str:
-    """The path of a browser; without one the test is skipped or, where GOODSIGHT_REQUIRE_BROWSER is 1, fails."""
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        missing = "No chromium, chromium-browser or google-chrome on the PATH (Debian: apt-get install chromium)."
-        pytest.fail(missing) if os.environ.get("GOODSIGHT_REQUIRE_BROWSER") == "1" else pytest.skip(missing)
-    return found

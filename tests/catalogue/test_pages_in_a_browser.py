@@ -6,10 +6,10 @@ The catalogue is hostile: titles, ids, categories and searches are markup, and s
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote, urldefrag, urljoin, urlparse
 
 import pytest
@@ -21,69 +21,14 @@ from catalogue.verdict import DataVerdict
 from catalogue.versions import import_version
 from goodsight.files import read_json
 from pipelines.command import app
+from tests.browser import READABLE, WIDTHS, Opened, Visit
 from tests.catalogue.made import PRODUCTS, Record, jpeg, noise_jpeg, product, query, write_catalogue
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request
 
 pytestmark = pytest.mark.browser
 
 SCRIPT, IMAGE = "<script>alert(1)</script>", '"><img src=x onerror=alert(1)>'
 SUITES = ("products-critical", "products-warning", "queries-critical", "queries-warning")
 NAMES = ("validation", "diff", *SUITES)
-WIDTHS = {"desktop": 1280, "phone": 390}
-
-READABLE = """paper => {
-    const bright = colour => {
-        const [r, g, b] = colour.match(/[0-9.]+/g).map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
-        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-    };
-    const behind = element => {
-        for (let each = element; each; each = each.parentElement) {
-            const colour = getComputedStyle(each).backgroundColor;
-            if (!/, 0\\)$/.test(colour)) return colour;
-        }
-        return "rgb(255, 255, 255)";
-    };
-    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = [];
-    while (texts.nextNode()) {
-        const text = texts.currentNode.textContent.trim(), element = texts.currentNode.parentElement;
-        if (!text || !element.checkVisibility()) continue;
-        const lights = [getComputedStyle(element).color, paper || behind(element)].map(bright).sort((a, b) => b - a);
-        found.push([(lights[0] + 0.05) / (lights[1] + 0.05), text]);
-    }
-    return found;
-}"""
-
-
-@dataclass
-class Visit:
-    """A page that is open in the browser, and what it did while it opened."""
-
-    page: Page
-    errors: list[str] = field(default_factory=list)
-    requests: list[Request] = field(default_factory=list)
-    dialogs: list[str] = field(default_factory=list)
-
-    def listen(self) -> None:
-        self.page.on("console", self._console)
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("request", lambda request: self.requests.append(request))
-        self.page.on("dialog", self._dialog)
-
-    def _console(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
-            self.errors.append(message.text)
-
-    def _dialog(self, dialog: Dialog) -> None:
-        self.dialogs.append(dialog.message)
-        dialog.dismiss()
-
-    def run(self, script: str, argument: Any = None) -> Any:
-        return self.page.evaluate(script, argument)
-
-    def texts(self, selector: str) -> list[str]:
-        return [re.sub(r"\s+", " ", text).strip() for text in self.page.locator(selector).all_inner_texts()]
 
 
 @dataclass(frozen=True)
@@ -96,7 +41,6 @@ class Shop:
 
 
 Visits = Callable[[str, str], Visit]
-Opened = Callable[..., Visit]
 
 
 @pytest.fixture(scope="module")
@@ -138,34 +82,6 @@ def _hostile() -> tuple[list[Record | str], list[Record]]:
     products = [product(index) | changed.get(index, {}) for index in range(PRODUCTS) if index != 3]
     searches = [*(query(index) for index in range(1, PRODUCTS)), {"id": "hostile", "text": SCRIPT + IMAGE, "relevant": ["p1"]}]
     return [*products, *added], searches
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
-    """Closed with the module, since the event loop of the driver would be in the way of other tests."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def opened(browser: Browser) -> Opened:
-    """Opens a file on a screen of `WIDTHS`."""
-    contexts = {
-        screen: browser.new_context(viewport={"width": width, "height": 800}, is_mobile=screen == "phone")
-        for screen, width in WIDTHS.items()
-    }
-
-    def open_file(path: Path, screen: str = "desktop") -> Visit:
-        visit = Visit(contexts[screen].new_page())
-        visit.listen()
-        visit.page.goto(path.as_uri(), wait_until="load")
-        return visit
-
-    return open_file
 
 
 @pytest.fixture(scope="module")

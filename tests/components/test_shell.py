@@ -1,7 +1,8 @@
-"""The shell around every step: digests on outputs, one error line, no orphan when the run is killed."""
+"""The shell around every step: digests on outputs, lineage, one error line, no orphan when the run is killed."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from components.shell import step
 from goodsight.digests import sha256_folder
 from goodsight.errors import EXIT_REFUSED, RefusedError
 from goodsight.progress import parse
+from goodsight.settings import settings
 
 
 def events(text: str) -> list[dict]:
@@ -37,6 +39,36 @@ def test_an_error_is_one_event_and_its_exit_code(capsys: pytest.CaptureFixture[s
     assert ended.value.code == EXIT_REFUSED
     error = events(capsys.readouterr().out)[-1]
     assert (error["kind"], error["type"], error["message"], error["hint"]) == ("error", "RefusedError", "below the floor", "train longer")
+
+
+def lineage() -> list[dict]:
+    return [json.loads(line) for line in (settings().root / "openlineage.jsonl").read_text().splitlines()]
+
+
+def test_lineage_says_what_was_read_and_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOODSIGHT_RUN_ID", "run-1")
+    table, bundles = dsl.Dataset(name="table", uri=str(tmp_path / "table")), [dsl.Model(uri=str(tmp_path / name)) for name in "ab"]
+    with step("features", table=table):
+        (tmp_path / "table").write_text("rows")
+    for bundle in bundles:
+        bundle.metadata["digest"] = "b" * 64
+    with step("evaluate", "c" * 64, {"data": table, "bundles": bundles, "champion": "", "revision": "shop-1"}):
+        pass
+    (started, completed) = lineage()[2:]
+    assert [event["job"]["name"] for event in lineage()] == ["features", "features", "evaluate", "evaluate"]
+    assert lineage()[1]["outputs"][0]["name"] == "features/table"
+    read = [(each["name"], each["facets"]["version"]["datasetVersion"]) for each in started["inputs"]]
+    assert read == [("features/table", table.metadata["digest"]), *[("bundles", "b" * 64)] * 2, ("revision", "shop-1")]
+    assert completed["run"]["facets"]["parent"] == lineage()[0]["run"]["facets"]["parent"]
+
+
+@pytest.mark.parametrize("error", [RefusedError("below the floor"), ZeroDivisionError("by zero")])
+def test_lineage_says_how_a_step_failed(error: Exception) -> None:
+    with pytest.raises((SystemExit, ZeroDivisionError)), step("gate"):
+        raise error
+    failed = lineage()[-1]
+    assert failed["eventType"] == "FAIL"
+    assert error.args[0] in failed["run"]["facets"]["errorMessage"]["message"]
 
 
 CHILD = """

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from goodsight.errors import BusyError, InputError, IntegrityError
+from goodsight.errors import BusyError, ConflictError, InputError, IntegrityError
 from lineage.ledger import GENESIS, Ledger
 
 COLUMNS = ["seq", "time", "kind", "actor", "subjects", "payload", "previous", "hash"]
@@ -66,6 +66,32 @@ def test_what_is_not_json_is_refused_and_leaves_no_trace(ledger: Ledger, payload
     assert ledger.verify() == 3
 
 
+def test_an_unknown_kind_is_refused(ledger: Ledger) -> None:
+    with pytest.raises(InputError, match="'promotion' is no kind of ledger event"):
+        ledger.append("promotion", "tester", [], {})
+    assert ledger.verify() == 3
+
+
+def test_events_filed_under_other_subjects_are_found(ledger: Ledger, tmp_path: Path) -> None:
+    """Nobody hides an event from who asks about a digest, or adds one."""
+    for damage, repair in (
+        (f"DELETE FROM subjects WHERE digest = '{'b' * 64}'", f"INSERT INTO subjects VALUES ('{'b' * 64}', 3)"),
+        (f"INSERT INTO subjects VALUES ('{'b' * 64}', 1)", f"DELETE FROM subjects WHERE digest = '{'b' * 64}' AND seq = 1"),
+    ):
+        change(tmp_path, damage)
+        with pytest.raises(IntegrityError, match="event (1|3) is filed under other subjects than its own"):
+            ledger.verify()
+        change(tmp_path, repair)
+    assert ledger.verify() == 3
+
+
+def test_a_ledger_of_before_subjects_were_filed_is_brought_up_to_date(ledger: Ledger, tmp_path: Path) -> None:
+    change(tmp_path, "DROP TABLE subjects")
+    opened = Ledger(url(tmp_path / "ledger.db"))
+    assert [event.seq for event in opened.about("c" * 64)] == [3]
+    assert opened.verify() == 3
+
+
 def extend(path: Path, actor: str) -> None:
     ledger = Ledger(url(path))
     for number in range(50):
@@ -87,6 +113,14 @@ def test_four_processes_append_at_once_without_gap_or_loss(tmp_path: Path) -> No
         assert mine == list(range(50))
 
 
+def test_an_event_is_added_only_while_the_newest_of_its_kind_is_the_expected_one(ledger: Ledger) -> None:
+    with pytest.raises(ConflictError, match="newest event of kind 'verdict' is 2, not 0"):
+        ledger.append("verdict", "late", [], {}, expect=0)
+    assert ledger.append("verdict", "in time", [], {}, expect=2).seq == 4
+    assert ledger.append("deploy", "first", [], {}, expect=0).seq == 5
+    assert ledger.verify() == 5
+
+
 def test_an_acknowledged_event_outlives_a_killed_writer(tmp_path: Path) -> None:
     path = tmp_path / "ledger.db"
     code = OPEN + "while True: print(ledger.append('run', 'victim', [], {}).seq, flush=True)"
@@ -103,7 +137,7 @@ def test_an_acknowledged_event_outlives_a_killed_writer(tmp_path: Path) -> None:
 
 
 def test_a_ledger_held_by_another_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lineage.ledger.BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("lineage.database.BUSY_SECONDS", 0.1)
     ledger = Ledger(url(tmp_path / "ledger.db"))
     holder = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
     holder.execute("BEGIN IMMEDIATE")

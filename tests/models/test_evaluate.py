@@ -51,8 +51,8 @@ def assert_retrieval(found: Evaluation, prefix: str, ranks: dict[str, list[int]]
     for k in (1, 5, 10):
         hits = [float(min(rank) <= k) for rank in ranks.values()]
         assert found.metrics[f"{prefix}_recall@{k}"] == pytest.approx(sum(hits) / len(hits))
-        ids, values = found.items[f"{prefix}_recall@{k}"]
-        assert dict(zip(ids, values.tolist(), strict=True)) == dict(zip(ranks, hits, strict=True))
+        subjects, values = found.items[f"{prefix}_recall@{k}"]
+        assert dict(zip(subjects.ids, values.tolist(), strict=True)) == dict(zip(ranks, hits, strict=True))
 
 
 def assert_order(found: Evaluation, prefix: str, ranks: dict[str, list[int]]) -> None:
@@ -149,6 +149,20 @@ def test_items_mean_the_metric_also_on_disk(found: Evaluation, tmp_path: Path) -
     assert {item["metric"] for item in items} == set(written["metrics"]) - of_all
 
 
+def test_items_tell_their_clusters_and_slices_and_some_products_their_embedding(
+    found: Evaluation, gallery: dict[int, Tensor], tmp_path: Path
+) -> None:
+    found.save(tmp_path, {})
+    items = pq.read_table(tmp_path / "items.parquet").to_pylist()
+    (query,) = [item for item in items if (item["metric"], item["item"]) == ("query_to_product_map", "q5")]
+    assert query["cluster"] == "5" and "depth=3" in query["slices"] and "tail" in query["slices"]  # of product 5, its first answer
+    (view,) = [item for item in items if (item["metric"], item["item"]) == ("image_to_product_map", "v10")]
+    assert view["cluster"] == "10" and "no text" in view["slices"]
+    kept = {row["item"]: row["vector"] for row in pq.read_table(tmp_path / "vectors.parquet").to_pylist()}
+    assert kept.keys() == {f"p{row}" for row in gallery}
+    assert np.allclose(kept["p5"], gallery[5].numpy(), atol=1e-5)
+
+
 def test_without_held_out_queries_there_are_no_query_figures(bundles: tuple[Bundle, Bundle], tmp_path: Path) -> None:
     data = shop()
     data.query_split = data.view_split = ["train"] * PRODUCTS
@@ -187,9 +201,9 @@ def test_figures_of_vectors_topics_slices_and_subsets(architecture: str) -> None
     modalities = categorize.config.modalities
     assert len(found.subsets) == 2 ** len(modalities) - 1
     assert found.subsets["+".join(modalities)]["leaf_accuracy"] == found.metrics["leaf_accuracy"]
-    ids, values = found.items["leaf_accuracy"]
+    subjects, values = found.items["leaf_accuracy"]
     tables = {id for id, category in zip(data.product_ids, data.categories, strict=True) if category == "Furniture > Tables"}
-    depth = np.mean([value for id, value in zip(ids, values, strict=True) if id in tables])
+    depth = np.mean([value for id, value in zip(subjects.ids, values, strict=True) if id in tables])
     assert found.slices["depth=2"]["leaf_accuracy"] == pytest.approx(depth)
 
 
@@ -206,4 +220,5 @@ def test_titles_in_another_language_find_their_product(bundles: tuple[Bundle, Bu
         query = bundles[1].model.embed(bundles[1].preprocess.batch([None], [data.translations["fr"][row]]))[0]
         hits.append(expected_ranks(query, vectors, {row}) == [1])
     assert found["language=fr"]["items"] == len(test)
+    assert found["depth=2"].keys() >= {"leaf_accuracy", "query_to_product_map", "title_to_product_map"}
     assert found["language=fr"]["title_to_product_recall@1"] == pytest.approx(sum(hits) / len(hits))

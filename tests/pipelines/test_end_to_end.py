@@ -17,6 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 from tenacity import retry, retry_if_result, stop_after_delay, wait_fixed
 
+from goodsight.digests import sha256_file
+from goodsight.files import read_json
+from lineage.ledger import Event, Ledger
 from samples import furniture
 from tests.docs.blocks import run, served_blocks, stand_in
 from tests.pipelines.made import GOODSIGHT, LENIENT_POLICY, command, damage, last_json, some_furniture, surroundings, write_products
@@ -53,6 +56,12 @@ class World:
     def run(self, *more: str) -> dict:
         return last_json(command(*self.arguments(), *more, home=self.home, **self.ports))
 
+    def events(self) -> list[Event]:
+        return Ledger(f"sqlite:///{self.home / 'ledger.db'}").events()
+
+    def newest_run(self) -> dict:
+        return [event.payload for event in self.events() if event.kind == "run"][-1]
+
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
@@ -70,6 +79,36 @@ def test_the_run_goes_from_catalogue_to_served_version(world: World) -> None:
     assert {"query_to_product_map", "image_to_product_recall@10", "image_to_text_recall@1"} <= result["metrics"].keys()
     assert result["baselines"]["query_to_product_recall@1_tfidf"] > 0
     assert result["peak_rss_bytes"] > 2**27
+
+
+def test_what_the_run_did_is_in_the_ledger_under_its_digests(world: World) -> None:
+    kinds = ["snapshot", "validation", "verdict", "registration", "deploy", "alias_move", "run"]
+    assert [event.kind for event in world.events()] == kinds
+    snapshot, validation, verdict, registration, deploy, move, run = world.events()
+    raw, clean = snapshot.payload["digest"], world.result["snapshot"]
+    candidate, judged = world.result["candidate"], Path(world.result["paths"]["verdict"])
+    assert (snapshot.subjects, validation.subjects) == ([raw], [raw, clean])
+    assert validation.payload["quarantined"] == 7
+    assert {sha256_file(judged), read_json(judged)["policy"], candidate, clean} < set(verdict.subjects)
+    assert registration.subjects == [candidate, clean, sha256_file(judged)] and registration.payload["version"] == "1"
+    index = read_json(world.home / "serving" / "current.json")["index"]
+    assert deploy.subjects == [candidate, index] and "categorize-text-0" in deploy.payload["smoke_test"]
+    assert move.subjects == [candidate] and (move.payload["version"], move.payload["previous"]) == ("1", None)
+    assert run.subjects == [clean, candidate] and {event.actor for event in world.events()} == {"pipeline"}
+    told = run.payload
+    assert (told["state"], told["cause"], told["revision"]) == ("SUCCEEDED", "", world.result["revision"])
+    assert (told["data_verdict"], told["verdict"], told["version"], told["cached"]) == ("passed", "promote", "1", [])
+    assert told["steps"].keys() >= set(STEPS) and 0 < sum(told["steps"].values()) <= told["seconds"]
+def test_every_step_left_its_lineage_and_what_it_read_was_made_before(world: World) -> None:
+    events = [json.loads(line) for line in (world.home / "openlineage.jsonl").read_text().splitlines()]
+    run = events[0]["run"]["facets"]["parent"]["run"]["runId"]
+    first = [event for event in events if event["run"]["facets"]["parent"]["run"]["runId"] == run]
+    for step in (*STEPS, "finish"):
+        assert [event["eventType"] for event in first if event["job"]["name"] == step] == ["START", "COMPLETE"], step
+    made = {"revision", "version"}  # kept elsewhere: the catalogue's, the registry's
+    for event in first:
+        assert {data["name"] for data in event["inputs"]} <= made, event["job"]["name"]
+        made |= {data["name"] for data in event["outputs"]}
 
 
 def test_seven_bad_rows_are_in_quarantine_with_readable_reasons(world: World) -> None:
@@ -95,6 +134,10 @@ def test_the_same_again_is_all_cache_hits_and_no_new_version(world: World) -> No
     assert all(step["cached"] for step in again["steps"])
     assert again["model_version"] == "1"
     assert again["metrics"] == world.result["metrics"]
+    told = world.newest_run()
+    assert (told["run_id"], told["verdict"], told["version"]) == (again["run_id"], "promote", "1")
+    assert sorted(told["cached"]) == sorted(STEPS)
+    assert [event.kind for event in world.events()][7:] == ["run"]
 
 
 def test_a_cached_output_that_was_altered_is_made_again(world: World) -> None:
@@ -158,6 +201,8 @@ def test_too_many_bad_rows_stop_the_run_before_training(world: World, tmp_path: 
     assert result["data_verdict"] == "failed" and result["model_version"] is None
     assert [step["name"] for step in result["steps"]] == ["snapshot", "validate"]
     assert "36 of 60" in done.stderr and "Traceback" not in done.stderr
+    told = world.newest_run()
+    assert (told["state"], told["data_verdict"], told["verdict"], told["version"]) == ("SUCCEEDED", "failed", None, None)
 
 
 def test_a_killed_run_goes_on_from_its_checkpoint_and_ends_the_same(world: World) -> None:
@@ -196,6 +241,10 @@ def _wait_for_checkpoint(home: Path) -> bool:
         (["run", "--size", "base"], "Choose the size small"),
         (["catalogue", "show", "nothing-1"], "catalogue list"),
         (["search", " "], "Give a text"),
+        (["models", "show", "7"], "no version '7'"),
+        (["models", "rollback", "--reason", "worse"], "no previous champion"),
+        (["models", "promote", "7", "--reason", " "], "--reason"),
+        (["models", "who-was-champion", "--at", "yesterday"], "2026-05-01"),
     ],
 )
 def test_bad_arguments_get_one_clear_sentence(arguments: list[str], words: str, tmp_path: Path) -> None:
@@ -211,3 +260,17 @@ def test_another_architecture_takes_over_and_serves_both_tasks(world: World, arc
     assert (result["architecture"], result["verdict"], result["model_version"]) == (architecture, "promote", version)
     cached = {step["name"] for step in result["steps"] if step["cached"]}
     assert cached == {"snapshot", "validate", "features"}
+
+
+def test_a_person_takes_the_last_version_back(world: World) -> None:
+    reason = ("--reason", "worse on lamps", "--by", "Ada", "--json")
+    back = last_json(command("models", "rollback", *reason, home=world.home, **world.ports))
+    assert (back["version"], back["previous"]) == ("3", "4")
+    switched, moved = world.events()[-2:]
+    assert [event.kind for event in (switched, moved)] == ["rollback", "alias_move"]
+    assert [event.actor for event in (switched, moved)] == ["Ada", "Ada"] and moved.payload["reason"] == "worse on lamps"
+    models = {model["version"]: model for model in last_json(command("models", "list", "--json", home=world.home))}
+    assert models["3"]["served"] and models["3"]["aliases"] == ["champion"] and models["4"]["aliases"] == ["candidate", "previous"]
+    shown = last_json(command("models", "show", "3", "--json", home=world.home))
+    assert [event["kind"] for event in shown["events"]][-2:] == ["rollback", "alias_move"]
+    assert shown["provenance"]["retrieve"]["recipe"] and shown["baselines"]

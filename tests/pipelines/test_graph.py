@@ -72,7 +72,7 @@ def test_training_asks_for_resources(spec: dict[str, Any]) -> None:
     assert container["resources"]["resourceMemoryLimit"] == "16G"
 
 
-def test_every_pod_has_home_and_the_databases_by_reference(documents: list[dict[str, Any]]) -> None:
+def test_every_pod_has_home_the_databases_and_lineage_by_reference(documents: list[dict[str, Any]]) -> None:
     spec, platform = documents
     pods = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     assert pods.keys() == spec["deploymentSpec"]["executors"].keys()
@@ -80,7 +80,9 @@ def test_every_pod_has_home_and_the_databases_by_reference(documents: list[dict[
         assert [(volume["constant"], volume["mountPath"]) for volume in pod["pvcMount"]] == [("goodsight-home", "/var/lib/goodsight")]
         (secret,) = pod["secretAsEnv"]
         assert (secret["secretName"], secret["optional"]) == ("goodsight", True)
-        assert {pair["envVar"] for pair in secret["keyToEnv"]} == {"GOODSIGHT_TRACKING_URI", "GOODSIGHT_LEDGER_URI"}
+        lineage = {"OPENLINEAGE_URL", "OPENLINEAGE_ENDPOINT", "OPENLINEAGE_API_KEY"}
+        assert {pair["envVar"] for pair in secret["keyToEnv"]} == {"GOODSIGHT_TRACKING_URI", "GOODSIGHT_LEDGER_URI", *lineage}
+        assert pod["fieldPathAsEnv"] == [{"name": "GOODSIGHT_RUN_ID", "fieldPath": "metadata.labels['pipeline/runid']"}]
 
 
 def test_compiling_twice_gives_the_same_bytes(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Real tiny models (random weights), their indexes, and a home in which one of them is deployed."""
+"""Real tiny models (random weights), signed, their indexes, and a home in which one of them is deployed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ import torch
 from PIL import Image
 
 from goodsight.digests import HOUSE
+from goodsight.settings import settings
+from lineage.signing import sign
 from models.architectures import build
 from models.bundle import Bundle
 from models.candidate import assemble
@@ -29,8 +32,18 @@ from serving.torchserve import Ports
 
 LABELS = ["Lighting > Lamp", "Seating > Chair", "Seating > Sofa", "Storage > Shelf"]
 TITLES = [f"{colour} {thing}" for colour in ("red", "blue", "green", "black") for thing in ("sofa", "chair", "lamp", "shelf", "bed")]
+KEYS = tempfile.TemporaryDirectory(prefix="goodsight-keys-")
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 torch.set_num_threads(1)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Iterator[None]:
+    """One key pair for all of these tests and their fixtures: models live longer than the home of a test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GOODSIGHT_KEYS", KEYS.name)
+        settings.cache_clear()
+        return (yield)
 
 
 @dataclass(frozen=True)
@@ -56,6 +69,7 @@ def make_candidate(folder: Path, seed: int, architecture: str = "commercemm") ->
     for task, fresh in bundles.items():
         fresh.save(folder / "bundles" / task)
     digest = assemble([folder / "bundles" / task for task in TASKS], folder / "candidate")
+    sign(folder / "candidate")
     retrieve = bundles["retrieve"]
     with torch.inference_mode():
         vectors = retrieve.model.embed(retrieve.preprocess.batch([None] * len(TITLES), TITLES)).numpy()
@@ -141,6 +155,7 @@ def serve() -> Iterator[Callable[[Path], Served]]:
         ports = Ports.free()
         environment = {
             **os.environ,
+            "GOODSIGHT_HOME": str(home),
             "GOODSIGHT_INFERENCE_PORT": str(ports.inference),
             "GOODSIGHT_MANAGEMENT_PORT": str(ports.management),
             "GOODSIGHT_METRICS_PORT": str(ports.metrics),

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from goodsight.errors import BusyError, GoodsightError, InputError, RefusedError
+from goodsight.errors import BusyError, GoodsightError, InputError, IntegrityError, RefusedError
+from lineage.signing import sign
 from serving.client import Client
 from serving.deploy import Probe, current, deploy, deploying, rollback, store
 
@@ -53,6 +54,9 @@ def test_a_failed_probe_keeps_the_old_version(home: Path, other: Any, probes: li
 def test_a_candidate_that_does_not_load_keeps_the_old_version(home: Path, other: Any, probes: list[Probe], tmp_path: Path) -> None:
     shutil.copytree(other.candidate, tmp_path / "candidate")
     (tmp_path / "candidate" / "retrieve" / "weights.safetensors").write_bytes(b"not these")
+    with pytest.raises(IntegrityError, match=r"weights\.safetensors is not as it was signed"):  # before a server sees it
+        deploy(tmp_path / "candidate", other.index, "2", probes, home)
+    sign(tmp_path / "candidate")
     with pytest.raises(RefusedError, match=r"does not load: IntegrityError: .*weights\.safetensors"):
         deploy(tmp_path / "candidate", other.index, "2", probes, home)
     still_one(home)
@@ -69,8 +73,8 @@ def test_no_probe_or_no_lock_is_refused(home: Path, other: Any, probes: list[Pro
         deploy(other.candidate, other.index, "2", [], home)
     with deploying(home), pytest.raises(BusyError, match="already in progress"):
         deploy(other.candidate, other.index, "2", probes, home)
-    with pytest.raises(InputError, match="no previous version"):
-        rollback(home)
+    with pytest.raises(InputError, match="archive of version 7 is not in"):
+        rollback("7", home)
     still_one(home)
 
 
@@ -94,7 +98,7 @@ def test_the_switch_and_the_way_back_lose_no_request(home: Path, made: Any, othe
     try:
         there = deploy(other.candidate, other.index, "2", probes, home)
         assert Client.connect(home).search("sofa")["candidate"] == other.digest
-        back = rollback(home)
+        back = rollback("1", home)
     finally:
         done.set()
         for thread in asking:

@@ -5,24 +5,49 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from ts.context import Context, RequestProcessor
 
 from goodsight.files import write_json
+from goodsight.settings import settings
+from lineage.answered import by_version, prediction
 from serving.goodsight_handler import GoodsightHandler
 
 
 @pytest.fixture(scope="module")
-def handler(made: Any, tmp_path_factory: pytest.TempPathFactory) -> GoodsightHandler:
+def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the log is."""
+    return tmp_path_factory.mktemp("log") / "predictions.db"
+
+
+@pytest.fixture(scope="module")
+def handler(made: Any, database: Path, tmp_path_factory: pytest.TempPathFactory) -> GoodsightHandler:
     folder = tmp_path_factory.mktemp("archive")
     (folder / "candidate").symlink_to(made.candidate)
     (folder / "index").symlink_to(made.index)
     write_json(folder / "version.json", {"version": "7"})
-    built = GoodsightHandler()
-    built.initialize(Context("goodsight", str(folder), {}, 8, -1, "0.12.0"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GOODSIGHT_PREDICTIONS_URI", f"sqlite:///{database}")
+        settings.cache_clear()
+        built = GoodsightHandler()
+        built.initialize(Context("goodsight", str(folder), {}, 8, -1, "0.12.0"))
     return built
+
+
+@pytest.fixture
+def logged(handler: GoodsightHandler, database: Path) -> Callable[[str], dict[str, Any]]:
+    """What the handler's log tells of an id, once it is written."""
+
+    def find(identity: str) -> dict[str, Any]:
+        assert handler.log.flush()
+        found = prediction(f"sqlite:///{database}", identity)
+        assert found
+        return found
+
+    return find
 
 
 def send(handler: GoodsightHandler, *bodies: tuple[str, bytes]) -> list[tuple[int, dict[str, Any]]]:
@@ -75,3 +100,38 @@ def test_a_request_without_a_body_is_refused(handler: GoodsightHandler) -> None:
 
 def test_the_version_comes_from_the_archive(handler: GoodsightHandler) -> None:
     assert handler.predictor.version == "7"
+
+
+def test_every_answer_has_an_id_and_the_log_tells_what_was_answered(
+    handler: GoodsightHandler, made: Any, logged: Callable[[str], dict[str, Any]]
+) -> None:
+    answers = send(handler, as_json(task="search", text=" a secret wish ", k=2), as_json(task="categorize", text="sofa", k=3), as_json(k=2))
+    found, named, refused = (body for _, body in answers)
+    rows = {body["id"]: logged(body["id"]) for _, body in answers}
+    assert len(rows) == 3
+    first, second, third = rows.values()
+    told = {name: first[name] for name in ("task", "modalities", "model_version", "candidate", "index", "k", "status")}
+    assert told == {name: found.get(name, told[name]) for name in told} | {"k": 2, "status": "ok"}
+    assert first["results"] == [[row["id"], round(row["score"], 6)] for row in found["results"]]
+    assert second["results"] == [[row["category"], round(row["probability"], 6)] for row in named["results"]]
+    assert (third["status"], third["results"], third["task"]) == ("refused", [], "") and refused["error"]
+    assert 0 < first["latency_ms"] < 60_000
+
+
+def test_the_log_knows_the_request_by_its_digest_alone(
+    handler: GoodsightHandler, database: Path, picture: Callable[[int], bytes], logged: Callable[[str], dict[str, Any]]
+) -> None:
+    encoded = base64.b64encode(picture(40)).decode()
+    same = [as_json(task="categorize", image=encoded), ("image/png", picture(40)), as_json(k=10, text="", image=encoded, task="categorize")]
+    other = [as_json(task="categorize", image=encoded, k=9), as_json(task="search", image=encoded)]
+    digests = [logged(body["id"])["input"] for _, body in send(handler, *same, *other)]
+    assert digests[0] == digests[1] == digests[2] and len(set(digests)) == 3
+    [(_, body)] = send(handler, as_json(task="search", text="unforgettable words"))
+    assert logged(body["id"])
+    assert all(b"unforgettable" not in file.read_bytes() for file in database.parent.iterdir())
+
+
+def test_the_request_that_drains_a_version_is_answered_once_the_log_is_written(handler: GoodsightHandler, database: Path) -> None:
+    before = sum(each["count"] for each in by_version(f"sqlite:///{database}"))
+    send(handler, *[as_json(task="search", text=f"sofa {number}") for number in range(5)], ("application/json", b"{}"))
+    assert sum(each["count"] for each in by_version(f"sqlite:///{database}")) == before + 5

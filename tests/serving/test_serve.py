@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from goodsight.errors import BusyError, GoodsightError, InputError
+from lineage.answered import prediction
 from serving import running
 from serving.client import Client
 from serving.running import Running
@@ -60,19 +61,22 @@ def test_it_answers_and_drains(deployed: Path, serve: Callable[[Path], Any], pic
         client.search()
     with pytest.raises(BusyError, match="already running"):
         serve_here(deployed)
-    _answers_what_was_accepted(client, served, picture(6200))
+    ids = _answers_what_was_accepted(client, served, picture(6200))
+    assert all(prediction(f"sqlite:///{deployed / 'predictions.db'}", each) for each in ids), "the server ended before its log was whole"
     assert gone(server, 5)
     assert not Path(server.scratch).exists() and running.read(running.runtime(deployed)) is None
     with pytest.raises(GoodsightError, match="does not answer"):
         client.search("sofa")
 
 
-def _answers_what_was_accepted(client: Client, served: Any, slow: bytes) -> None:
-    """Six slow requests; Ctrl-C when the first is answered and the others are under way."""
+def _answers_what_was_accepted(client: Client, served: Any, slow: bytes) -> list[str]:
+    """Six slow requests; Ctrl-C when the first is answered and the others are under way. Returns the ids of the answers."""
     with ThreadPoolExecutor(6) as pool:
         requests = [pool.submit(client.categorize, image=slow) for _ in range(6)]
         wait(requests, return_when=FIRST_COMPLETED)
         served.process.send_signal(signal.SIGINT)
-        assert [request.result()["task"] for request in requests] == ["categorize"] * 6
+        answers = [request.result() for request in requests]
+    assert [answer["task"] for answer in answers] == ["categorize"] * 6
     said, _ = served.process.communicate(timeout=60)
     assert (said, served.process.returncode) == ("Stopping, once the last requests are answered.\n", 0)
+    return [answer["id"] for answer in answers]

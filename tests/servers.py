@@ -1,10 +1,11 @@
-"""Real servers for the online store: Debian's Redis and Postgres on free ports of loopback, each in a folder of its own."""
+"""Real servers: Debian's Redis and Postgres on free ports of loopback, each in a folder of its own."""
 
 from __future__ import annotations
 
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -14,9 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import psycopg
 import pytest
-import redis
 from tenacity import retry, stop_after_delay, wait_fixed
 
 PASSWORD = "s3cret/with@signs,and=more"
@@ -46,12 +45,14 @@ def running(command: list[str], ready: Any, **options: Any) -> Iterator[None]:
         retry(stop=stop_after_delay(30), wait=wait_fixed(0.1), reraise=True)(ready)()
         yield
     finally:
-        process.terminate()
+        process.send_signal(signal.SIGINT)  # of which Postgres does not wait for its clients
         process.wait(timeout=30)
 
 
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:
+    import redis
+
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         command = [found("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
@@ -63,6 +64,8 @@ def redis_url() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """Postgres does not run as root: then it runs as `postgres`, or as `nobody`."""
+    import psycopg
+
     names = {user.pw_name for user in pwd.getpwall()}
     owner: dict[str, Any] = {"user": "postgres" if "postgres" in names else "nobody"} if os.geteuid() == 0 else {}
     initdb, port = found("initdb"), free_port()

@@ -1,0 +1,57 @@
+"""What the ledger tells of one thing, read without SQLAlchemy and without the rest of the chain.
+
+Each event is checked against its own hash; whether the chain is whole is for `Ledger.verify` to say.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from goodsight.errors import IntegrityError
+from lineage.database import rows
+from lineage.event import Event
+
+COLUMNS = "events.seq, time, kind, actor, subjects, payload, previous, hash"
+
+
+@dataclass(frozen=True)
+class History:
+    """Events in order, and the seq of those whose bytes are not what their hash says."""
+
+    events: list[Event]
+    altered: list[int]
+
+    def of(self, *kinds: str) -> list[Event]:
+        return [event for event in self.events if event.kind in kinds]
+
+
+def about(url: str, digest: str) -> History:
+    """The events that have `digest` among their subjects."""
+    return _history(url, "JOIN subjects ON subjects.seq = events.seq WHERE digest = :digest", digest=digest)
+
+
+def of_kind(url: str, kind: str) -> History:
+    """The events of one kind."""
+    return _history(url, "WHERE kind = :kind", kind=kind)
+
+
+def starting(url: str, start: str) -> list[str]:
+    """The digests among all subjects that start so."""
+    found = rows(url, "SELECT DISTINCT digest FROM subjects WHERE digest >= :start AND digest < :end", start=start, end=start + "g")
+    return sorted(row["digest"] for row in found)
+
+
+def hashes(url: str) -> list[dict[str, Any]]:
+    """seq and hash of every event, in order."""
+    return rows(url, "SELECT seq, hash FROM events ORDER BY seq")
+
+
+def _history(url: str, condition: str, **values: Any) -> History:
+    found = History([], [])
+    for row in rows(url, f"SELECT {COLUMNS} FROM events {condition} ORDER BY events.seq", **values):
+        try:
+            found.events.append(Event.of(row))
+        except IntegrityError:
+            found.altered.append(row["seq"])
+    return found

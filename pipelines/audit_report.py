@@ -1,0 +1,133 @@
+"""What `goodsight audit` prints: a passport as a tree, and what uses something as tables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from lineage.graph import Node, Passport, State
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+MARKS: dict[State, tuple[str, str]] = {
+    "verified": ("\N{CHECK MARK}", "green"),
+    "recorded": ("\N{BULLET}", "cyan"),
+    "missing": ("?", "yellow"),
+    "altered": ("\N{BALLOT X} ALTERED", "red"),
+}
+DIGEST = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
+SHOWN = 100  # characters of a fact
+LISTED = 20
+
+
+def passport_tree(made: Passport) -> None:
+    """The graph as a tree from its root, in plain text, which needs no import; what was shown before is named and not repeated."""
+    root = made.nodes[made.root]
+    typer.echo(_line(root))
+    _grow(made, root, "", {made.root})
+    counts = ", ".join(f"{count} {state}" for state in MARKS if (count := made.count(state)))
+    typer.secho(f"{len(made.nodes)} links: {counts}. Checked {made.made}{', every byte' if made.deep else ''}.", bold=True)
+
+
+def _grow(made: Passport, node: Node, indent: str, seen: set[str]) -> None:
+    edges = made.targets(node.id)
+    for name, value in node.facts.items():
+        if value not in (None, "", [], {}):
+            typer.echo(f"{indent}{'│  ' if edges else '   '}{typer.style(name, dim=True)} {_short(value)}")
+    for edge in edges:
+        last, found = edge is edges[-1], made.nodes[edge.target]
+        told = f"{indent}{'└─ ' if last else '├─ '}{typer.style(edge.label, dim=True)} "
+        if found.id in seen:
+            typer.echo(f"{told}{found.kind} {found.label} (above)")
+            continue
+        seen.add(found.id)
+        typer.echo(told + _line(found))
+        _grow(made, found, indent + ("   " if last else "│  "), seen)
+
+
+def _line(node: Node) -> str:
+    mark, colour = MARKS[node.state]
+    name, how = typer.style(_plain(node.label), bold=True), typer.style(_plain(node.how), dim=True)
+    return f"{typer.style(mark, fg=colour)} {node.kind} {name} {how}"
+
+
+def _plain(text: str) -> str:
+    """Without what a terminal obeys: an id or a reason may hold anything."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        value = ", ".join(f"{name}: {each}" for name, each in value.items())
+    elif isinstance(value, list):
+        shown = ", ".join(map(_item, value[:LISTED]))
+        value = f"{len(value)}: {shown}"
+    text = DIGEST.sub(r"\1", _plain(str(value)))
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}… (--json has it whole)"
+
+
+def _item(value: Any) -> str:
+    if isinstance(value, dict):
+        return " ".join(str(each) for each in value.values())
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def uses_tables(found: dict[str, Any]) -> None:
+    """What depends on a snapshot or knows a product."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console(highlight=False)
+    if "product" in found:
+        kept = {True: "yes", False: "no, in quarantine"}
+        rows = [(each["revision"], each["digest"][:12], kept[each["kept"]]) for each in found["versions"]]
+        console.print(_table(f"Versions that have {found['product']}", ("revision", "digest", "trained on"), rows))
+        for revision in found["elsewhere"]:
+            console.print(f"Nobody can say of {escape(revision)}: its bytes are not in this home (`goodsight catalogue get` brings them).")
+    models = [(each["version"], each["candidate"][:12], each["snapshot"][:12], each["revision"]) for each in found["models"]]
+    console.print(_table("Models", ("version", "candidate", "snapshot", "revision"), models))
+    console.print(_table("Indexes", ("version", "index"), [(each["version"], each["index"][:12]) for each in found["indexes"]]))
+    answers = [(each["model_version"], f"{each['count']:,}", each["first"], each["last"]) for each in found["answers"]]
+    console.print(_table("Answers of these models", ("version", "answers", "first", "last"), answers))
+    if "shown" in found:
+        newest = [(each["id"], each["time"], each["model_version"]) for each in found["shown"]["newest"]]
+        console.print(_table(f"Answers that showed it: {found['shown']['count']:,}", ("newest", "time", "version"), newest))
+        for gap in found["gaps"]:
+            lost = f"{gap['count']:,} answers between {gap['since']} and {gap['until']}"
+            console.print(f"{lost} were not logged: nobody knows what they showed.")
+
+
+def cost_table(found: dict[str, Any]) -> None:
+    """What a run took."""
+    from rich.console import Console
+
+    steps = [(name, f"{seconds:,.1f}") for name, seconds in found["steps"].items()] + [(name, "from the cache") for name in found["cached"]]
+    total = f"{found['seconds']:,.1f} s" if found["seconds"] is not None else "an unknown time"
+    title = f"Run {found['run_id']} of {found['revision']}: {found['state']}, {total}"
+    Console(highlight=False).print(_table(title, ("step", "seconds"), steps))
+
+
+def overrides_table(found: list[dict[str, Any]]) -> None:
+    """Every override."""
+    from rich.console import Console
+
+    columns = ("seq", "time", "by", "check", "candidate", "reason", "until")
+    told = [{**each, "check": each.get("check") or each.get("rule")} for each in found]  # one of the ledger's checkpoint has a rule
+    rows = [tuple(DIGEST.sub(r"\1", str(each.get(name) or "")) for name in columns) for each in told]
+    Console(highlight=False).print(_table("Overrides in the ledger", columns, rows) if rows else "The ledger has no override.")
+
+
+def _table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Table:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=escape(_plain(title)), title_justify="left", title_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(_plain(cell)) for cell in row))
+    return table

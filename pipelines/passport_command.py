@@ -1,0 +1,163 @@
+"""`goodsight audit show`, `uses`, `bundle`, ...: what stands behind an answer, a model or a snapshot, and what depends on it."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from goodsight.errors import InputError
+from pipelines.options import Home, Json, home_of, print_json, refused
+
+if TYPE_CHECKING:
+    from lineage.graph import Passport
+    from lineage.sources import Sources
+
+Wanted = Annotated[
+    str, typer.Argument(help="The id of an answer, a model version, `champion`, a revision of the data, or the start of a digest.")
+]
+Deep = Annotated[bool, typer.Option("--deep", help="Read every byte: weights, vectors, shards, the whole ledger.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="The file to write.")]
+
+
+def sources(home: Path) -> Sources:
+    """Where the evidence of a home is."""
+    from catalogue.trace import versions
+    from goodsight.settings import settings
+    from lineage.sources import Sources
+
+    chosen = settings()
+    return Sources(home, chosen.ledger_url, chosen.predictions_url, partial(versions, home), partial(_read_version, home))
+
+
+def _read_version(home: Path, revision: str) -> None:
+    from catalogue.versions import opened
+
+    with opened(revision, home):
+        pass
+
+
+def show(
+    wanted: Wanted,
+    deep: Deep = False,
+    html: Annotated[Path | None, typer.Option(help="Write a page with the graph to this file.")] = None,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Show what stands behind an answer, a model or a snapshot, each link checked now."""
+    from lineage.passport import passport
+
+    made = passport(wanted, sources(home_of(home)), deep)
+    if html:
+        from goodsight.files import write_bytes
+        from lineage.drawing import page
+
+        write_bytes(html, page(made).encode())
+    if as_json:
+        print_json(made.to_json())
+    elif html:
+        typer.echo(f"Wrote {html}")
+    else:
+        from pipelines.audit_report import passport_tree
+
+        passport_tree(made)
+    _refuse_altered(made)
+
+
+def _refuse_altered(made: Passport) -> None:
+    if count := made.count("altered"):
+        first = next(node for node in made.nodes.values() if node.state == "altered")
+        raise refused(f"{count} of {len(made.nodes)} links are altered. {first.kind} {first.label}: {first.how}", "Do not rely on it.")
+
+
+def uses(
+    wanted: Annotated[str, typer.Argument(help="The id of a product, a revision of the data, or the start of a snapshot's digest.")],
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """List the models, indexes and answers that depend on a snapshot, or that know a product."""
+    from pipelines.audit_report import uses_tables
+
+    found = uses_of(wanted, home_of(home))
+    print_json(found) if as_json else uses_tables(found)
+
+
+def uses_of(wanted: str, home: Path) -> dict[str, object]:
+    """What uses a snapshot, or a product where there is no snapshot of that name. Raises `InputError` when there is neither."""
+    from catalogue.trace import having
+    from lineage.passport import subject_of
+    from lineage.uses import of_product, of_snapshot
+
+    place = sources(home)
+    try:
+        subject = subject_of(wanted, place)
+    except InputError:
+        subject = None
+    if subject and subject.kind == "snapshot":
+        return {"snapshot": subject.name, **of_snapshot(subject.name, place)}
+    holdings, unknown = having(wanted, home)
+    found = of_product(wanted, [each.version.digest for each in holdings if each.kept], place)
+    if not holdings and not unknown and not found["shown"]["count"]:
+        hint = "Give the id of a product, a revision of the data, or six letters or more of a snapshot's digest."
+        raise InputError(f"No version of the data and no answer knows {wanted!r}.", hint)
+    versions = [{"revision": each.version.revision, "digest": each.version.digest, "kept": each.kept} for each in holdings]
+    return {"product": wanted, "versions": versions, **found, "elsewhere": [version.revision for version in unknown]}
+
+
+def bundle(
+    wanted: Wanted,
+    output: Output,
+    weights: Annotated[bool, typer.Option("--weights", help="The model's weights and the index's vectors too.")] = False,
+    deep: Deep = False,
+    home: Home = None,
+) -> None:
+    """Write one signed file with the evidence behind an answer, a model or a snapshot, for a machine without Goodsight."""
+    from lineage import audit_bundle
+    from lineage.passport import passport
+
+    place = sources(home_of(home))
+    made = passport(wanted, place, deep)
+    signer = audit_bundle.write(made, place, output, weights)
+    typer.echo(f"Wrote {output}, signed by {signer}\nCheck it elsewhere: goodsight audit verifier -o verify_audit_bundle.py")
+    _refuse_altered(made)
+
+
+def verifier(output: Output = Path("verify_audit_bundle.py")) -> None:
+    """Write the program that checks audit bundles on a machine without Goodsight."""
+    from goodsight.files import write_bytes
+    from lineage.audit_bundle import VERIFIER
+
+    write_bytes(output, VERIFIER.read_bytes())
+    typer.echo(f"Wrote {output}. It needs Python and the package cryptography: python -I {output.name} BUNDLE --key FINGERPRINT")
+
+
+def cost(
+    wanted: Annotated[str, typer.Argument(help="A run's id, a model version, `champion`, or the start of a candidate's digest.")],
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Show what a run took, step by step, or the run that made a model."""
+    from lineage.costs import cost_of
+    from pipelines.audit_report import cost_table
+
+    found = cost_of(wanted, sources(home_of(home)))
+    print_json(found) if as_json else cost_table(found)
+
+
+def overrides(home: Home = None, as_json: Json = False) -> None:
+    """List every override of a check that the ledger has: which, why, by whom, until when."""
+    from goodsight.settings import settings
+    from lineage.history import of_kind
+    from pipelines.audit_report import overrides_table
+
+    home_of(home)
+    told = of_kind(settings().ledger_url, "override")
+    if told.altered:
+        raise refused(f"Event {told.altered[0]} of the ledger is not what its hash says.", "Check all of it: goodsight audit verify")
+    found = [{"seq": event.seq, "time": event.time, "by": event.actor, **event.payload} for event in told.events]
+    print_json(found) if as_json else overrides_table(found)
+
+
+COMMANDS = (show, uses, bundle, verifier, cost, overrides)

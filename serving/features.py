@@ -1,0 +1,63 @@
+"""What the feature store knows of the products of an answer, added to it: prices as they are now, and how products do.
+
+The store of a served version is `<home>/serving/features/<archive>`, made when the version is deployed and told of fresh events
+since. An answer never waits for a store that is down: products then have what the index says of them.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from feature_repo.online import OnlineFeatures
+
+SIGNALS = ("popularity", "conversion_30d", "discount")
+PAUSE_SECONDS = 5.0  # that a store which failed is left alone
+
+
+def stores(home: Path) -> Path:
+    """The folder in which the stores of served versions stand side by side."""
+    return home / "serving" / "features"
+
+
+class ProductFeatures:
+    """The features of the version that is served from `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.name = folder.name
+        self._online = OnlineFeatures(folder)
+        self._asleep_until = 0.0
+
+    def add(self, answers: Sequence[dict[str, Any]]) -> None:
+        """Adds to the products of each search the price as it is now and the signals, and to the answer whose `features` they are.
+
+        One read for all of them. Where the store does not answer, `features` is None and products stay as they are.
+        """
+        searches = [answer for answer in answers if answer["task"] == "search"]
+        found = self._read(sorted({product["id"] for answer in searches for product in answer["results"]}))
+        for answer in searches:
+            answer["features"] = None if found is None else self.name
+            for product in answer["results"]:
+                if found is not None:
+                    _add(product, found[product["id"]])
+
+    def _read(self, ids: list[str]) -> dict[str, dict[str, Any]] | None:
+        """The features of each of `ids`; None when the store does not answer."""
+        if not ids or time.monotonic() < self._asleep_until:
+            return None if ids else {}
+        try:
+            columns = self._online.products(ids)
+        except Exception as error:  # a Redis, a Postgres or a disk: whatever it is, the answer is worth more than its prices
+            self._asleep_until = time.monotonic() + PAUSE_SECONDS
+            logging.getLogger(__name__).warning("%s: %s in the online store of %s", type(error).__name__, error, self.name)
+            return None
+        return {id: {name: values[place] for name, values in columns.items()} for place, id in enumerate(ids)}
+
+
+def _add(product: dict[str, Any], features: dict[str, Any]) -> None:
+    if features["price_now"] is not None:
+        product["price"] = features["price_now"]
+    product |= {name: features[name] for name in SIGNALS}
