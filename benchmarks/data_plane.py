@@ -37,8 +37,13 @@ OUT = Path(__file__).resolve().parent / "results" / "data-plane.json"
 CATEGORIES, WORDS = 500, 5000
 
 
-def generate(folder: Path, rows: int) -> None:
-    """A snapshot of `rows` products without media: titles of 6 words, descriptions of 30, two products a group."""
+HARM: list[dict[str, Any]] = [
+    {"title": ""}, {"price": -1.5}, {"price": "cheap"}, {"id": "p0"}, {"split": "dev"}, {"category_path": []}, {"title": "", "price": -1},
+]  # fmt: skip
+
+
+def generate(folder: Path, rows: int, bad: float = 0) -> None:
+    """A snapshot of `rows` products without media: titles of 6 words, descriptions of 30, two products a group; a share is `bad`."""
     from catalogue.records import product_row
     from catalogue.snapshot import ShardWriter, write_manifest
 
@@ -55,6 +60,8 @@ def generate(folder: Path, rows: int) -> None:
                 "price": dice.random() * 100,
                 "group": f"g{number // 2}",
             }
+            if int(number * bad) < int((number + 1) * bad):
+                record |= HARM[int(number * bad) % len(HARM)]
             writer.add(product_row(record, number + 1, "products.jsonl", _no_media))
     write_manifest(folder, None, "generated", None)
 
@@ -69,6 +76,15 @@ def validation(work: Path) -> dict[str, Any]:
 
     verdict = validate(work / "rows", work / "validated", work / "quarantine.parquet", work / "report")
     return {"rows": verdict.products_in, "expectations": verdict.expectations["total"]}
+
+
+def validation_of_bad_rows(work: Path) -> dict[str, Any]:
+    """The same where a fifth of the rows goes to quarantine, with the bytes of the quarantine and of the largest page."""
+    from catalogue.validation import validate
+
+    verdict = validate(work / "bad", work / "good", work / "bad.parquet", work / "bad-report")
+    page = max(path.stat().st_size for path in (work / "bad-report").rglob("*.html"))
+    return {"rows": verdict.products_in, "bad": verdict.quarantined, "bytes": (work / "bad.parquet").stat().st_size, "page_bytes": page}
 
 
 def validation_by_pandas(work: Path) -> dict[str, Any]:
@@ -248,6 +264,7 @@ MEASURES: dict[str, Callable[..., dict[str, Any]]] = {
     "join_by_duckdb": join_by_duckdb,
     "online": online,
     "validation": validation,
+    "validation_of_bad_rows": validation_of_bad_rows,
     "validation_by_pandas": validation_by_pandas,
     "validation_by_great_expectations": validation_by_great_expectations,
 }
@@ -277,6 +294,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if any(name.startswith("validation") for name in chosen.only):
             generate(Path(folder) / "rows", chosen.rows)
+        if "validation_of_bad_rows" in chosen.only:
+            generate(Path(folder) / "bad", chosen.rows, bad=0.2)
         for name in MEASURES:
             if name in chosen.only or (name == "importing" and {"media", "reading", "online"} & set(chosen.only)):
                 command = [sys.executable, __file__, "--catalogue", str(chosen.catalogue), "--only", name, "--in", folder]

@@ -124,17 +124,18 @@ def _category_facts(table: pa.Table, first: Mask, known: list[str] | None) -> di
 def _conflicts(titles: pa.ChunkedArray, categories: Codes, first: Mask, names: pa.ChunkedArray) -> Words:
     """Rows that have another category than most products of the same title (of as many the first): candidates for label noise."""
     plain = pc.utf8_lower(pc.utf8_trim_whitespace(titles))
-    same = _codes(plain)
-    counted = first & (categories >= 0) & (np.asarray(pc.utf8_length(plain)) > 0)
-    keys, counts = np.unique(same[counted] * (categories.max(initial=0) + 1) + categories[counted], return_counts=True)
+    rows = np.flatnonzero(first & (categories >= 0) & (np.asarray(pc.utf8_length(plain)) > 0) & _shared(plain))
+    same, own = _codes(plain.take(pa.array(rows))), categories[rows]
+    keys, counts = np.unique(same * (categories.max(initial=0) + 1) + own, return_counts=True)
     title, category = np.divmod(keys, categories.max(initial=0) + 1)
     order = np.lexsort((category, -counts, title))  # the most frequent category of each title first
     usual = np.full(same.max(initial=0) + 1, -1, dtype=np.int64)
     leading = order[_firsts(title[order])]
     usual[title[leading]] = category[leading]
-    bad = counted & (usual[same] != categories) & (usual[same] >= 0)
+    found, bad = np.full(len(titles), None, dtype=object), usual[same] != own
     labels = names.combine_chunks().dictionary_encode().dictionary
-    return _words(bad, [f"products of the same title are in {labels[int(code)].as_py()!r}" for code in usual[same[bad]]])
+    found[rows[bad]] = [f"products of the same title are in {labels[int(code)].as_py()!r}" for code in usual[same[bad]]]
+    return found
 
 
 # Splits

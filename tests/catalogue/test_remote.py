@@ -164,24 +164,27 @@ def held(url: str) -> set[str]:
 
 def dropped_everywhere(make: Make, tmp_path: Path, url: str) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
-    old = [imported(make, one, "shop", title) for title in ("first", "second")]
+    old = [imported(make, one, "shop", "first")]
     push(one)
-    before = held(url)
+    shared = held(url)
+    old += [imported(make, one, "shop", "second")]
+    push(one)
+    alone = held(url) - shared
     new = imported(make, one, "shop", "third")
     shutil.rmtree(tmp_path / "one-first")
     garden = imported(make, one, "garden", "first")
     push(one)
     pull(two)
     assert collect_remote(one, 1) == old[::-1] and collect_remote(one, 1) == []
-    left = held(url)
-    assert len(before) == 6 and len(before & left) == 1  # a shard, a manifest and a list each; one shard is garden's too
+    assert len(alone) == 3 and not alone & held(url)  # a shard, a manifest and the list of both
+    assert shared & held(url)  # a shard is garden's too
     assert [each["revision"] for each in list_versions(one)] == [new, garden]
     assert pull(tmp_path / "three") == [new, garden]
     theirs = imported(make, two, "kitchen", "theirs")
     with pytest.raises(InputError, match="has versions that"):
         push(two)
     assert pull(two) == [] and {each["revision"] for each in list_versions(two)} == {new, garden, theirs}
-    assert push(two) == [theirs] and not (before - left) & held(url)
+    assert push(two) == [theirs] and not alone & held(url)
     for revision in (new, garden, theirs):
         assert Snapshot.open(fetch(revision, two, tmp_path / f"two-{revision}"))
     pull(tmp_path / "three")
