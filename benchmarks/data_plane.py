@@ -146,7 +146,7 @@ def media(work: Path) -> dict[str, Any]:
     images, seconds = 0, 0.0
     for batch in Snapshot.open(work / "imported").product_batches(["images"]):
         started = time.perf_counter()
-        images += sum(facts.images for facts in media_facts(batch, Here()))  # type: ignore[arg-type]
+        images += sum(facts.images for _, facts in media_facts(batch, Here()))  # type: ignore[arg-type]
         seconds += time.perf_counter() - started
     return {"images": images, "images_a_second": round(images / seconds)}
 

@@ -162,7 +162,7 @@ TOLD = {  # what is counted, in the words of the table
     ("better by the printed effect, superiority", "promoted"): "better by the effect that the gate prints: promoted as superior",
     ("no difference, non-inferiority by the printed effect", "promoted"): "no difference, that effect the margin: promoted as not inferior",
     ("no difference, metrics and sources", "promoted"): "no difference: promoted by 8 comparisons, metrics and sources",
-    ("better on the whole, a source worse by 16 points", "promoted"): "1.6 points better in all, one source of five 16 worse: promoted",
+    ("better on the whole, a source worse by 16 points", "promoted"): "1.6 points better, one of five sources 16 worse: promoted",
     ("better on the whole, a source worse by 16 points", "source_named"): "the same worlds: that source is among what did not pass",
 }
 

@@ -7,8 +7,6 @@ null when all is well and holds the words of the reason otherwise, so that an ex
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,10 +15,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from catalogue.lookalikes import WORDS, clusters
-from catalogue.media_checks import NOTHING, Media, join, media_facts
+from catalogue.media_checks import Seen, join, media_of
 from catalogue.snapshot import Snapshot
-from goodsight.progress import track
-from goodsight.settings import settings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,14 +37,6 @@ COMMON_SCRIPT = 0.02  # share of the titles from which on a script belongs to th
 Codes = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 Words = NDArray[np.object_]  # texts and None
-
-
-def _read(snapshot: Snapshot, table: str, facts: Sequence[str], media: Sequence[str]) -> tuple[pa.Table, list[Media]]:
-    """The columns `facts` of a table, and the facts of its media."""
-    with ThreadPoolExecutor(settings().threads) as pool:
-        rows = chain.from_iterable(media_facts(batch, pool) for batch in snapshot.batches(table, media))
-        found = list(track(rows, f"check {table}", table, total=snapshot.manifest["counts"][table]))
-    return snapshot.read(table, facts).combine_chunks(), found
 
 
 def _codes(column: pa.ChunkedArray | pa.Array) -> Codes:
@@ -83,15 +71,16 @@ def _repeated(ids: Codes, lines: NDArray[Any]) -> NDArray[np.float64]:
     return np.where(earlier == np.arange(len(ids)), np.nan, lines[earlier].astype(np.float64))
 
 
-def _errors(problems: pa.ChunkedArray, media: list[Media]) -> dict[str, Words]:
+def _errors(problems: pa.ChunkedArray, seen: Seen) -> dict[str, Words]:
     """What the importer and the decoders say, by field."""
-    found = {name: np.full(len(media), None, dtype=object) for name in ERRORS}
-    for row, facts in enumerate(media):
+    found = {name: np.full(len(problems), None, dtype=object) for name in ERRORS}
+    for row, facts in seen.items():
         if facts.image_error or facts.video_error or facts.audio_error:
             for name in ("image_error", "video_error", "audio_error"):
                 found[name][row] = getattr(facts, name)
-    for row in np.flatnonzero(np.asarray(pc.list_value_length(problems.combine_chunks())) > 0).tolist():
-        for problem in problems[row].as_py():
+    there = np.asarray(pc.list_value_length(problems)) > 0
+    for row, told in zip(np.flatnonzero(there).tolist(), problems.filter(pa.array(there)).to_pylist(), strict=True):
+        for problem in told:
             field, _, text = problem.partition(": ")
             name = FIELD_ERRORS.get(field, "record_error")
             found[name][row] = join([found[name][row], problem if name == "record_error" else text])
@@ -160,22 +149,24 @@ def _leaks(codes: Codes, train: Mask, held_out: Mask, names: Words) -> Words:
     return _words(leaks, names[first[codes[leaks]]])
 
 
-def _pictures(media: list[Media], ids: Words, groups: Codes, train: Mask, held_out: Mask) -> dict[str, Any]:
+def _pictures(seen: Seen, ids: Words, groups: Codes, train: Mask, held_out: Mask) -> dict[str, Any]:
     """Facts of the main images, and who looks like whom across groups; of a flat picture nobody says that."""
-    pictures = [facts.picture for facts in media]
-    found: dict[str, Any] = {
-        "image_side": np.array([np.nan if picture is None else picture.side for picture in pictures]),
-        "image_contrast": np.array([np.nan if picture is None else picture.contrast for picture in pictures]),
+    pictures = {row: facts.picture for row, facts in seen.items() if facts.picture}
+    rows, shapes = list(pictures), [picture for picture in pictures.values() if picture.contrast >= FLAT]
+    sides, contrasts = np.full(len(ids), np.nan), np.full(len(ids), np.nan)
+    sides[rows] = [picture.side for picture in pictures.values()]
+    contrasts[rows] = [picture.contrast for picture in pictures.values()]
+    digests, looks = np.full(len(ids), -1, dtype=np.int64), np.full(len(ids), -1, dtype=np.int64)
+    digests[rows] = _codes(pa.array([picture.digest for picture in pictures.values()], pa.string()))
+    looks[contrasts >= FLAT] = clusters(np.frombuffer(b"".join(shape.look for shape in shapes), dtype=np.uint64).reshape(-1, WORDS))
+    leaks = _leaks(digests, train, held_out, ids)
+    return {
+        "image_side": sides,
+        "image_contrast": contrasts,
+        "image_leak": leaks,
+        "lookalike_of": _lookalikes(looks, groups, ids),
+        "lookalike_leak": _leaks(looks, train, held_out & (leaks == None), ids),  # noqa: E711
     }
-    digests = _codes(pa.array([picture and picture.digest for picture in pictures], pa.string()))
-    found["image_leak"] = _leaks(digests, train, held_out, ids)
-    rows = np.flatnonzero(found["image_contrast"] >= FLAT)
-    looks = np.full(len(media), -1, dtype=np.int64)
-    seen = b"".join(picture.look for row in rows if (picture := pictures[row]) is not None)
-    looks[rows] = clusters(np.frombuffer(seen, dtype=np.uint64).reshape(-1, WORDS))
-    found["lookalike_of"] = _lookalikes(looks, groups, ids)
-    found["lookalike_leak"] = _leaks(looks, train, held_out & (found["image_leak"] == None), ids)  # noqa: E711
-    return found
 
 
 def _lookalikes(looks: Codes, groups: Codes, ids: Words) -> Words:
@@ -208,9 +199,22 @@ def _foreign_scripts(titles: pa.ChunkedArray) -> Words:
 
 def _copies(texts: pa.ChunkedArray) -> NDArray[np.int64]:
     """How many rows have the same text; 0 for an empty one."""
-    codes = _codes(texts)
-    sizes = np.bincount(codes, minlength=1)[codes]
-    return np.where(np.asarray(pc.utf8_length(texts)) > 0, sizes, 0).astype(np.int64)
+    sizes = (np.asarray(pc.utf8_length(texts)) > 0).astype(np.int64)
+    shared = _shared(texts) & (sizes > 0)
+    codes = _codes(texts.filter(pa.array(shared)))
+    sizes[shared] = np.bincount(codes)[codes]
+    return sizes
+
+
+def _shared(texts: pa.ChunkedArray) -> Mask:
+    """Rows of which another may have the same text, since it has the same hash: a dictionary of long texts is slow to build."""
+    import duckdb
+
+    with duckdb.connect() as connection:
+        hashes = connection.from_arrow(pa.table({"text": texts})).project("hash(text) AS hash").to_arrow_table()["hash"]
+    _, places, counts = np.unique(np.asarray(hashes), return_inverse=True, return_counts=True)
+    found: Mask = counts[places] > 1
+    return found
 
 
 def _price_errors(prices: NDArray[np.float64], there: Mask, told: Words) -> Words:
@@ -222,11 +226,12 @@ def _price_errors(prices: NDArray[np.float64], there: Mask, told: Words) -> Word
 
 def product_checks(snapshot: Snapshot) -> pd.DataFrame:
     """One row a product with the facts that `expectations/products.json` judges."""
-    table, media = _read(snapshot, "products", PRODUCT_FACTS, ["images", "video", "audio"])
+    seen = media_of(snapshot, "products", ["images", "video", "audio"])
+    table = snapshot.read("products", PRODUCT_FACTS)
     lines, codes, groups = np.asarray(table["line"]), _codes(table["id"]), _codes(table["group"])
     first, splits, ids = _firsts(codes), _objects(table["split"]), _objects(table["id"])
     train, held_out = first & (splits == "train"), (splits == "val") | (splits == "test")
-    errors = _errors(table["problems"], media)
+    errors = _errors(table["problems"], seen)
     prices, priced = _numbers(table["price"])
     errors["price_error"] = _price_errors(prices, priced, errors["price_error"])
     facts = {
@@ -240,10 +245,10 @@ def product_checks(snapshot: Snapshot) -> pd.DataFrame:
         "price": prices,
         "duplicate_of": _repeated(codes, lines),
         "group_leak": _leaks(groups, train, held_out, ids),
-        **_pictures(media, ids, groups, train, held_out),
+        **_pictures(seen, ids, groups, train, held_out),
         "split": splits,
     }
-    return _frame(facts | _counts(media) | errors)
+    return _frame(facts | _counts(seen, len(table)) | errors)
 
 
 def _numbers(column: pa.ChunkedArray) -> tuple[NDArray[np.float64], Mask]:
@@ -251,32 +256,35 @@ def _numbers(column: pa.ChunkedArray) -> tuple[NDArray[np.float64], Mask]:
     return np.asarray(pc.fill_null(column, np.nan)).astype(np.float64), np.asarray(column.is_valid())
 
 
-def _counts(media: list[Media]) -> dict[str, Any]:
-    return {
-        "image_count": np.array([facts.images for facts in media], dtype=np.int64),
-        "has_video": np.array([facts.has_video for facts in media], dtype=bool),
-        "has_audio": np.array([facts.has_audio for facts in media], dtype=bool),
-    }
+def _counts(seen: Seen, rows: int) -> dict[str, Any]:
+    """How many images each of the `rows` has, and whether it has a video and a sound."""
+    found = {"image_count": np.zeros(rows, np.int64), "has_video": np.zeros(rows, bool), "has_audio": np.zeros(rows, bool)}
+    places, facts = list(seen), list(seen.values())
+    found["image_count"][places] = [each.images for each in facts]
+    found["has_video"][places] = [each.has_video for each in facts]
+    found["has_audio"][places] = [each.has_audio for each in facts]
+    return found
 
 
 def _frame(facts: dict[str, Any]) -> pd.DataFrame:
-    """A frame of the facts; texts are objects, so that a missing one is None and never NaN."""
+    """A frame of the facts as they are, not copied; texts are objects, so that a missing one is None and never NaN."""
     import pandas as pd
 
-    return pd.DataFrame(facts)
+    return pd.DataFrame(facts, copy=False)
 
 
 # Queries
 
 
-def _content_errors(kinds: Words, lengths: NDArray[np.int64], media: list[Media], errors: dict[str, Words]) -> Words:
+def _content_errors(kinds: Words, lengths: NDArray[np.int64], counts: dict[str, Any], errors: dict[str, Words]) -> Words:
     """Why a query asks nothing: its kind needs what it does not carry."""
     found = np.full(len(kinds), None, dtype=object)
-    for row, (kind, facts) in enumerate(zip(kinds, media, strict=True)):
-        present = {"text": lengths[row] > 0, "image": facts.images > 0, "voice": facts.has_audio}[kind]
-        told = errors["image_error"][row] if kind == "image" else errors["audio_error"][row] if kind == "voice" else None
-        if not present and not told:
-            found[row] = f"the {kind} query has no {'audio' if kind == 'voice' else kind}"
+    for kind, what, present, told in (
+        ("text", "text", lengths > 0, None),
+        ("image", "image", counts["image_count"] > 0, errors["image_error"]),
+        ("voice", "audio", counts["has_audio"], errors["audio_error"]),
+    ):
+        found[(kinds == kind) & ~present & (told == None)] = f"the {kind} query has no {what}"  # noqa: E711
     return found
 
 
@@ -296,10 +304,11 @@ def _strangers(table: pa.Table, words: dict[str, str]) -> Iterator[str | None]:
 
 def query_checks(snapshot: Snapshot, kept: set[str]) -> pd.DataFrame:
     """One row a query with the facts that `expectations/queries.json` judges; `kept` are the ids of products left."""
-    table, media = _read(snapshot, "queries", QUERY_FACTS, ["image", "audio"])
+    seen = media_of(snapshot, "queries", ["image", "audio"])
+    table = snapshot.read("queries", QUERY_FACTS)
     lines, codes = np.asarray(table["line"]), _codes(table["id"])
     splits, kinds, lengths = _objects(table["split"]), _objects(table["kind"]), _lengths(table["text"])
-    errors = _errors(table["problems"], media)
+    errors = _errors(table["problems"], seen)
     asks = pc.and_(pc.equal(table["kind"], "text"), pc.greater(pc.utf8_length(table["text"]), 0))
     texts = pc.if_else(asks, pc.utf8_lower(table["text"]), None)
     held_out = (splits == "val") | (splits == "test")
@@ -312,7 +321,7 @@ def query_checks(snapshot: Snapshot, kept: set[str]) -> pd.DataFrame:
             "text_length": lengths,
             "split": splits,
             "duplicate_of": _repeated(codes, lines),
-            "content_error": _content_errors(kinds, lengths, media, errors),
+            "content_error": _content_errors(kinds, lengths, _counts(seen, len(table)), errors),
             "relevant_error": np.array([_relevant_error(ids, kept) for ids in table["relevant"].to_pylist()] or [], dtype=object),
             "relevant_count": np.asarray(pc.list_value_length(table["relevant"])).astype(np.int64),
             "text_leak": _leaks(_codes(texts), _firsts(codes) & (splits == "train"), held_out, _objects(table["id"])),
@@ -327,7 +336,7 @@ def query_checks(snapshot: Snapshot, kept: set[str]) -> pd.DataFrame:
 
 def event_checks(snapshot: Snapshot, kept: set[str]) -> pd.DataFrame:
     """One row an event with the facts that `expectations/events.json` judges; its `id` is that of its product."""
-    table = snapshot.read("events", EVENT_FACTS).combine_chunks()
+    table = snapshot.read("events", EVENT_FACTS)
     times, created = table["time"], table["created"]
     early = np.asarray(pc.fill_null(pc.less(created, times), False))
     told = [f"it is said to be written down at {there}, before it happened at {then}" for there, then in _pairs(created, times, early)]
@@ -347,7 +356,7 @@ def event_checks(snapshot: Snapshot, kept: set[str]) -> pd.DataFrame:
             "early": _words(early, told),
             "unknown_product": _words(strange, _objects(table["product"])[strange]),
             "again": _words(~_firsts(same), _objects(table["kind"])[~_firsts(same)]),
-            "record_error": _errors(table["problems"], [NOTHING] * len(table))["record_error"],
+            "record_error": _errors(table["problems"], {})["record_error"],
         }
     )
 

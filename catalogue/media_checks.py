@@ -5,9 +5,10 @@ Media are decoded here, once each, from a stream of batches, on all threads. Row
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,11 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from catalogue.media import decode_audio, decode_image, video_frames
+from catalogue.snapshot import Snapshot
 from goodsight.digests import sha256_bytes
 from goodsight.errors import InputError
+from goodsight.progress import track
+from goodsight.settings import settings
 
 
 @dataclass(frozen=True)
@@ -45,30 +49,46 @@ class Media:
     audio_error: str | None = None
 
 
-NOTHING = Media()
 FLAT_STEP = 2.0  # of brightness, 0 to 255: less between two cells of the thumbnail is no difference (white backgrounds are not quite white)
 
 
-def media_facts(batch: pa.RecordBatch, pool: Executor) -> Iterator[Media]:
-    """Facts of each row of a batch with some of the columns images, image, video, audio."""
-    there = _there(batch)
-    found = pool.map(_facts, _bytes_of(batch, there))
-    return (next(found) if present else NOTHING for present in there)
+Seen = dict[int, Media]  # row -> facts of its media, of the rows that have any
 
 
-def _there(batch: pa.RecordBatch) -> list[bool]:
-    """Whether a row has any media."""
+def media_of(snapshot: Snapshot, table: str, columns: Sequence[str]) -> Seen:
+    """The facts of the media in these columns of a table."""
+    total = snapshot.manifest["counts"][table]
+    with ThreadPoolExecutor(settings().threads) as pool:
+        rows = _numbered(snapshot.batches(table, columns), pool)
+        return dict(track(rows, f"check {table}", table, total=total, place=itemgetter(0)))
+
+
+def _numbered(batches: Iterator[pa.RecordBatch], pool: Executor) -> Iterator[tuple[int, Media]]:
+    start = 0
+    for batch in batches:
+        for place, facts in media_facts(batch, pool):
+            yield start + place, facts
+        start += len(batch)
+
+
+def media_facts(batch: pa.RecordBatch, pool: Executor) -> Iterator[tuple[int, Media]]:
+    """The rows with media of a batch with some of the columns images, image, video, audio: (place in the batch, facts)."""
+    rows = _with_media(batch)
+    return zip(rows, pool.map(_facts, _bytes_of(batch, rows)), strict=True)
+
+
+def _with_media(batch: pa.RecordBatch) -> list[int]:
     found = np.zeros(batch.num_rows, dtype=bool)
-    for name in batch.schema.names:
-        column = batch.column(name)
-        found |= np.asarray(pc.greater(pc.fill_null(pc.list_value_length(column), 0), 0) if name == "images" else column.is_valid())
-    return list(found)
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        found |= np.asarray(pc.fill_null(pc.greater(pc.list_value_length(column), 0), False) if name == "images" else column.is_valid())
+    rows: list[int] = np.flatnonzero(found).tolist()
+    return rows
 
 
-def _bytes_of(batch: pa.RecordBatch, there: list[bool]) -> Iterator[dict[str, Any]]:
+def _bytes_of(batch: pa.RecordBatch, rows: list[int]) -> Iterator[dict[str, Any]]:
     """The media of one row at a time, so that one row's bytes are copied at once."""
-    for index in (index for index, present in enumerate(there) if present):
-        yield {name: batch.column(name)[index].as_py() for name in batch.schema.names}
+    for row in rows:
+        yield {name: batch.column(name)[row].as_py() for name in batch.schema.names}
 
 
 def _facts(media: dict[str, Any]) -> Media:

@@ -35,6 +35,7 @@ QUARANTINE_SCHEMA = pa.schema(
 )
 UNREADABLE = Fault("one JSON object with an id a line", "unreadable line", "")
 KIND_OF = {table: kind for kind, table in TABLE_OF.items()}
+FOR_PEOPLE = json.JSONEncoder(ensure_ascii=False, default=str)
 Released = dict[tuple[str, str], set[str]]  # (kind, id) -> labels of the faults that are let pass
 
 
@@ -58,7 +59,7 @@ def quarantined_rows(snapshot: Snapshot, table: str, faults: dict[int, list[Faul
 def _row_json(row: Row) -> str:
     """A row as JSON for people: NaN and infinities as text, times in ISO 8601."""
     shown = {name: str(value) if isinstance(value, float) and not abs(value) < float("inf") else value for name, value in row.items()}
-    return json.dumps(shown, ensure_ascii=False, default=str)
+    return FOR_PEOPLE.encode(shown)
 
 
 def unreadable_rows(snapshot: Snapshot) -> Iterator[Row]:

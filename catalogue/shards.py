@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from catalogue.records import QUERY_SCHEMA
-from catalogue.snapshot import Snapshot, open_shard, shard_name
+from catalogue.snapshot import Snapshot, open_shard, row_groups, shard_name
 
 
 def _link(source: Path, target: Path) -> None:
@@ -47,8 +47,7 @@ def _untouched(shard: pq.ParquetFile, removed: set[int], start: int, known: set[
 def _write_shard(shard: pq.ParquetFile, target: Path, removed: set[int], start: int, known: set[str] | None) -> None:
     """Writes the kept rows of one shard, whose first row is number `start` of its table, group by group."""
     writer = None
-    for number in range(shard.num_row_groups):
-        group = shard.read_row_group(number)
+    for group in row_groups(shard, range(shard.num_row_groups)):
         keep = [index not in removed for index in range(start, start + len(group))]
         start += len(group)
         group = _filtered(group, keep, known)

@@ -131,6 +131,21 @@ def open_shard(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
     )
 
 
+def row_groups(shard: pq.ParquetFile, groups: Sequence[int], columns: Columns = None) -> Iterator[pa.Table]:
+    """These row groups, a table each; as many are read together as fit into GROUP_BYTES, since small ones are slow one by one."""
+    rows, sizes = {}, {}
+    for group in groups:
+        told = shard.metadata.row_group(group)
+        rows[group], sizes[group] = told.num_rows, told.total_byte_size
+    together = max(1, GROUP_BYTES // max(sizes.values(), default=1))
+    for start in range(0, len(groups), together):
+        some, done = groups[start : start + together], 0
+        read = shard.read_row_groups(some, columns=columns)
+        for group in some:
+            yield read.slice(done, rows[group])
+            done += rows[group]
+
+
 def _rows_of(files: dict[str, str], folder: Path, table: str) -> int:
     return sum(pq.read_metadata(folder / file).num_rows for file in files if file.startswith(f"{table}/"))
 
@@ -242,7 +257,7 @@ class Snapshot:
         for file in self.shards(table):
             with pq.ParquetFile(file, pre_buffer=False) as shard:
                 for group in range(shard.num_row_groups):
-                    yield from shard.iter_batches(batch_size=size, row_groups=[group], columns=names)
+                    yield from shard.iter_batches(size, row_groups=[group], columns=names, use_threads=False)  # too small to share out
 
     def take(self, table: str, rows: Sequence[int], columns: Columns = None) -> list[dict[str, Any]]:
         """The rows of the given numbers, which ascend; only the row groups that they are in are read."""
@@ -250,14 +265,18 @@ class Snapshot:
         found: list[dict[str, Any]] = []
         names = None if columns is None else list(columns)
         for file in self.shards(table) if rows else ():
+            if done == len(rows):
+                break
             with pq.ParquetFile(file, pre_buffer=False) as shard:
+                inside: dict[int, list[int]] = {}  # row group -> places in it
                 for group in range(shard.num_row_groups):
                     end = start + shard.metadata.row_group(group).num_rows
                     upto = bisect_left(rows, end, lo=done)
                     if upto > done:
-                        inside = pa.array([row - start for row in rows[done:upto]])
-                        found += shard.read_row_group(group, columns=names).take(inside).to_pylist()
+                        inside[group] = [row - start for row in rows[done:upto]]
                     start, done = end, upto
+                for places, read in zip(inside.values(), row_groups(shard, list(inside), names), strict=True):
+                    found += read.take(pa.array(places)).to_pylist()
         return found
 
     def products(self, columns: Columns = None) -> pa.Table:

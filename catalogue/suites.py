@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from html import escape
 from pathlib import Path
+from string import Formatter
 from typing import TYPE_CHECKING, Any
 
 from goodsight.errors import GoodsightError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 SUITES = Path(__file__).with_name("expectations")
 EXAMPLES = 5
 RESULT_FORMATS = {"critical": "COMPLETE", "warning": "SUMMARY"}  # every row that is to leave; of the others a count and examples
+ALL_ROWS = ("unexpected_list", "unexpected_index_list")  # what COMPLETE has beyond SUMMARY
 
 
 @cache
@@ -46,7 +48,7 @@ class Outcome:
     rows: list[int]  # all of them when critical, else some
     ids: list[str]
     reasons: list[str]  # one a row when critical, else one for all
-    facts: list[str]  # of each row, what the expectation judged
+    facts: list[str]  # of each row of a warning, what the expectation judged
 
     def examples(self) -> list[int]:
         """Some of the rows, in their order."""
@@ -111,15 +113,21 @@ def _outcome(result: Any, frame: pd.DataFrame) -> Outcome:
     template, severity = config.meta["reason"], str(config.severity.value)
     found = result.result.get("unexpected_index_list" if severity == "critical" else "partial_unexpected_index_list") or []
     rows = [int(row) for row in found]
-    facts = frame.iloc[rows]
+    ids, column = frame["id"].iloc[rows].tolist(), config.kwargs["column"]
+    reasons, judged = [], []
     if severity == "critical":
-        reasons = [template.format(**row) for row in facts.to_dict("records")]
+        reasons = _reasons(template, frame, rows)
     else:
         reasons = [template.format(observed=result.result.get("observed_value"))] if not result.success else []
+        judged = [f"{column.replace('_', ' ')}: {value}" for value in frame[column].iloc[rows]]
     count, held = result.result.get("unexpected_count") or 0, bool(result.success)
-    column = config.kwargs["column"]
-    judged = [f"{column.replace('_', ' ')}: {value}" for value in facts[column]]
-    return Outcome(name, config.description, severity, config.meta["label"], held, count, rows, facts["id"].tolist(), reasons, judged)
+    return Outcome(name, config.description, severity, config.meta["label"], held, count, rows, ids, reasons, judged)
+
+
+def _reasons(template: str, frame: pd.DataFrame, rows: list[int]) -> list[str]:
+    """The template with the facts of each row."""
+    named = {name for _, name, _, _ in Formatter().parse(template) if name}
+    return [template.format(**facts) for facts in frame[sorted(named | {"id"})].iloc[rows].to_dict("records")]
 
 
 def _escaped(value: Any) -> Any:
@@ -137,9 +145,10 @@ class Judge:
     def __init__(self, report: Path, run: str) -> None:
         silence_telemetry()
         import great_expectations as gx
+        from great_expectations.core.run_identifier import RunIdentifier
         from great_expectations.data_context.types.base import ProgressBarsConfig
 
-        self.run = run
+        self.run = RunIdentifier(run_name=run)
         self.findings: dict[str, Findings] = {}
         self.context = gx.get_context(mode="ephemeral")
         self.context.variables.progress_bars = ProgressBarsConfig(globally=False)
@@ -148,38 +157,43 @@ class Judge:
         site: Any = {"class_name": "SiteBuilder", "store_backend": store}
         self.context.add_data_docs_site("report", site)
 
-    def _run(self, name: str, severity: str, frame: pd.DataFrame) -> list[Any]:
-        """Results of the expectations of one severity in `expectations/<name>.json`."""
+    def _run(self, name: str, severity: str, frame: pd.DataFrame) -> Any:
+        """The validation of `frame` by the expectations of one severity in `expectations/<name>.json`."""
         import great_expectations as gx
-        from great_expectations.core.run_identifier import RunIdentifier
+        import pandas as pd
+        from great_expectations.validator.v1_validator import Validator
 
         rules = json.loads((SUITES / f"{name}.json").read_text())["expectations"]
-        suite = f"{name}-{severity}"
-        wanted = self.context.suites.add(gx.ExpectationSuite(suite, [rule for rule in rules if rule["severity"] == severity]))
-        batch = self.source.add_dataframe_asset(suite).add_batch_definition_whole_dataframe("all")
-        definition = self.context.validation_definitions.add(gx.ValidationDefinition(name=suite, data=batch, suite=wanted))
+        suite = self.context.suites.add(gx.ExpectationSuite(f"{name}-{severity}", [rule for rule in rules if rule["severity"] == severity]))
+        columns = sorted({rule.configuration.kwargs["column"] for rule in suite.expectations})
+        batch = self.source.add_dataframe_asset(suite.name).add_batch_definition_whole_dataframe("all")
         told: Any = {
             "result_format": RESULT_FORMATS[severity],
             "partial_unexpected_count": EXAMPLES,
             "return_unexpected_index_query": False,
         }
-        run = RunIdentifier(run_name=self.run)
-        columns = sorted({rule.kwargs["column"] for rule in (each.configuration for each in wanted.expectations)})
-        results: list[Any] = definition.run(batch_parameters={"dataframe": frame[columns]}, result_format=told, run_id=run).results
-        return results
+        with pd.option_context("mode.copy_on_write", True):  # Great Expectations takes a copy for every rule, and writes into none
+            return Validator(batch, batch_parameters={"dataframe": frame[columns]}, result_format=told).validate_expectation_suite(suite)
 
     def judge(self, name: str, frame: pd.DataFrame) -> Findings:
         """Runs the suite `expectations/<name>.json` on `frame`, whose index numbers its rows from 0."""
-        results = [result for severity in RESULT_FORMATS for result in self._run(name, severity, frame)]
-        self.findings[name] = Findings([_outcome(result, frame) for result in results], len(frame))
+        validations = [self._run(name, severity, frame) for severity in RESULT_FORMATS]
+        outcomes = [_outcome(result, frame) for validation in validations for result in validation.results]
+        for validation in validations:
+            self._keep(validation)
+        self.findings[name] = Findings(outcomes, len(frame))
         return self.findings[name]
 
+    def _keep(self, validation: Any) -> None:
+        """Keeps for the Data Docs what they show: counts and examples, escaped, since Great Expectations puts values in as they are."""
+        from great_expectations.data_context.types.resource_identifiers import ExpectationSuiteIdentifier, ValidationResultIdentifier
+
+        for each in validation.results:
+            each.result = _escaped({name: value for name, value in each.result.items() if name not in ALL_ROWS})
+        validation.meta["run_id"] = self.run
+        key = ValidationResultIdentifier(ExpectationSuiteIdentifier(validation.suite_name), self.run, validation.batch_id)
+        self.context.validation_results_store.set(key, validation)
+
     def write_docs(self) -> None:
-        """Writes the Data Docs pages of all suites judged, in which values are escaped: Great Expectations puts them in as they are."""
-        store = self.context.validation_results_store
-        for key in store.list_keys():
-            judged: Any = store.get(key)
-            for each in judged.results:
-                each.result = _escaped(each.result)
-            store.update(key, judged)
+        """Writes the Data Docs pages of all suites judged."""
         self.context.build_data_docs(site_names=["report"])

@@ -57,9 +57,9 @@ class _Judged:
 
 def _judged(judge: Judge, table: str, frame: pd.DataFrame, passes: Released) -> _Judged:
     findings = judge.judge(table, frame) if len(frame) else Findings([], 0)
-    faults = {}
+    faults, ids = {}, frame["id"].to_numpy()
     for row, found in findings.faults.items():
-        passed = passes.get((KIND_OF[table], frame["id"].iat[row]), set())
+        passed = passes.get((KIND_OF[table], ids[row]), set())
         if left := [fault for fault in found if fault.label not in passed]:
             faults[row] = left
     lost = set(frame.index[frame["relevant_error"].notna()]) if "relevant_error" in frame else set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any, TypeVar
 
 PREFIX = "@goodsight "
@@ -39,16 +39,22 @@ def warn(text: str) -> None:
     emit("warning", text=text)
 
 
-def track(items: Iterable[T], what: str, unit: str, total: int | None = None, done: int = 0) -> Iterator[T]:
-    """Yields `items`, reporting how many of `total` are done (some times a second at the most)."""
+def track(
+    items: Iterable[T], what: str, unit: str, total: int | None = None, done: int = 0, place: Callable[[T], int] | None = None
+) -> Iterator[T]:
+    """Yields `items`, reporting how many of `total` are done (some times a second at the most).
+
+    Where `items` leave out some of the `total`, `place` says how many come before an item.
+    """
     if total is None:
         total = len(items) if isinstance(items, Sized) else 0
     last = 0.0
     for item in items:
+        done = place(item) if place else done
         now = time.monotonic()
         if now - last >= INTERVAL_SECONDS:
             emit("progress", what=what, unit=unit, done=done, total=total)
             last = now
         yield item
         done += 1
-    emit("progress", what=what, unit=unit, done=done, total=total)
+    emit("progress", what=what, unit=unit, done=total if place else done, total=total)

@@ -189,7 +189,12 @@ def validate(revision: Revision, home: Home = None, as_json: Json = False) -> No
 
 
 @quarantine_app.command("show")
-def quarantine_show(revision: Revision, home: Home = None, as_json: Json = False) -> None:
+def quarantine_show(
+    revision: Revision,
+    shown: Annotated[int, typer.Option(min=0, help="How many rows the table shows; --json has all.")] = 100,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
     """List the rows in quarantine of a version that was validated (or run): where they are, and why."""
     from catalogue.validations import quarantine_of
     from catalogue.versions import describe
@@ -198,7 +203,7 @@ def quarantine_show(revision: Revision, home: Home = None, as_json: Json = False
     root = home_of(home)
     version = describe(revision, root)
     rows = quarantine_of(version["digest"], root)
-    print_json(rows) if as_json else quarantine_table(version["revision"], rows)
+    print_json(rows) if as_json else quarantine_table(version["revision"], rows, shown)
 
 
 @quarantine_app.command("release")

@@ -36,6 +36,14 @@ def test_rows_keep_their_order_over_shards(folder: Path) -> None:
     assert sum(batch.num_rows for batch in snapshot.query_batches(["id"])) == PRODUCTS
 
 
+@pytest.mark.parametrize("room", [1, 2000, 2**20])  # bytes that are read at a time: one row group, some, all
+def test_single_rows_are_found_wherever_they_are(folder: Path, room: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "GROUP_BYTES", room)
+    snapshot = Snapshot.open(folder)
+    for rows in ([], [0], [1, 2, 3, 9], list(range(PRODUCTS)), [PRODUCTS - 1]):
+        assert [row["id"] for row in snapshot.take("products", rows, ["id", "line"])] == [f"p{row}" for row in rows]
+
+
 def test_tables_have_their_schema_and_columns_in_the_order_asked(folder: Path) -> None:
     snapshot = Snapshot.open(folder)
     assert snapshot.products().schema.equals(PRODUCT_SCHEMA) and snapshot.queries().schema.equals(QUERY_SCHEMA)

@@ -256,6 +256,16 @@ def test_the_page_names_the_failed_expectation_and_calls_nobody(make_catalogue: 
         )
 
 
+def test_pages_name_some_of_many_bad_rows_and_the_quarantine_all(make_catalogue: Make, tmp_path: Path) -> None:
+    few, many = ([product(0) | {"id": f"bad{index}", "price": -1.0 - index} for index in range(count)] for count in (60, 600))
+    outcomes = [Outcome(make_catalogue(bad, [], name=f"shop{len(bad)}"), tmp_path / f"work{len(bad)}") for bad in (few, many)]
+    assert [len(outcome.rows) for outcome in outcomes] == [60, 600]
+    assert [row["reasons"] for row in outcomes[1].rows[:2]] == [["the price -1 is below 0"], ["the price -2 is below 0"]]
+    small, large = (sum(len(page.read_text()) for page in outcome.report.rglob("*.html")) for outcome in outcomes)
+    assert large < small + 2_000
+    assert "600 rows" in (outcomes[1].report / "index.html").read_text()
+
+
 def test_same_snapshot_same_validated_digest(make_catalogue: Make, tmp_path: Path) -> None:
     change = {3: {"title": ""}}
     products = [product(index) | change.get(index, {}) for index in range(PRODUCTS)]

@@ -52,6 +52,12 @@ def test_track_goes_on_from_what_is_done_and_reports_seldom(capsys: pytest.Captu
     assert events[-1] and events[-1]["done"] == events[-1]["total"] == 6000
 
 
+def test_track_counts_what_items_leave_out(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(track([3, 7], "check rows", "rows", total=10, place=lambda row: row)) == [3, 7]
+    events = [parse(line) for line in capsys.readouterr().out.splitlines()]
+    assert [event and (event["done"], event["total"]) for event in events] == [(3, 10), (10, 10)]
+
+
 def test_a_note_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     note("because\nof that")
     (line,) = capsys.readouterr().out.splitlines()
