@@ -24,6 +24,7 @@ GIT_SETTINGS = {
     "core.excludesFile": "/dev/null",
 }
 REMOTE = "storage"
+DROPPED = ".dropped"  # folder of the data repository: a file named after each version that was removed from the remote
 LEFTOVERS = (".git/index.lock", ".git/HEAD.lock", ".git/refs/heads/main.lock", ".dvc/tmp/rwlock")
 
 

@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from catalogue.data_repo import clear_leftovers, dvc_settings, git, history, make, name_of, quiet, root_of
-from catalogue.erasure import erased, remember, without
+from catalogue.data_repo import DROPPED, clear_leftovers, dvc_settings, git, history, make, name_of, quiet, root_of
+from catalogue.erasure import ERASED, erased, remember, without
 from catalogue.importer import Before, import_catalogue
 from catalogue.layouts.mapping import ColumnMapping
 from catalogue.quarantine import release
@@ -67,6 +67,7 @@ def _commit(root: Path, snapshot: Snapshot, name: str, tag: str) -> None:
     shutil.rmtree(root / name)  # the cache has the bytes
     write_json(root / f"{name}.json", snapshot.manifest)
     git(root, "add", ".gitignore", f"{name}.dvc", f"{name}.json")
+    git(root, "rm", "--quiet", "--ignore-unmatch", f"{DROPPED}/{tag}")
     git(root, "commit", "--quiet", "--allow-empty", "--message", _message(snapshot, tag))
     git(root, "tag", "--annotate", "--message", snapshot.digest, tag)
 
@@ -156,8 +157,10 @@ def _needed(home: Path, name: str) -> str:
 
 
 def _safe(name: str) -> str:
-    """`name` as a tag can have it."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-") or "catalogue"
+    """`name` as a tag can have it. Raises `InputError` for the one that is taken in the data repository."""
+    if (safe := re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-") or "catalogue") == ERASED:
+        raise InputError(f"A catalogue cannot be called {ERASED!r}.", "Give it another name: --name.")
+    return safe
 
 
 def store(snapshot_folder: Path, home: Path, name: str, parent: str = "") -> str:

@@ -28,7 +28,8 @@ from lineage.database import engine
 from lineage.event import Event, broken
 
 KINDS = (
-    "snapshot", "validation", "run", "verdict", "override", "registration", "alias_move", "deploy", "rollback", "erasure", "trigger", "key",
+    "snapshot", "validation", "run", "verdict", "override", "registration", "alias_move", "deploy", "rollback", "erasure", "removal",
+    "trigger", "key",
 )  # fmt: skip
 GENESIS = "0" * 64
 PAGE = 1_000

@@ -79,3 +79,8 @@ def run(state: str, run_id: str, revision: str, cause: str, subjects: Iterable[s
 def erasure(digests: Iterable[str], actor: str, payload: dict[str, Any]) -> None:
     """A product was taken out of a catalogue; `digests` are those of the version without it and of those that hold it."""
     _append("erasure", actor, digests, payload)
+
+
+def removal(digests: Iterable[str], actor: str, payload: dict[str, Any]) -> None:
+    """Versions of catalogues, with these digests, were removed from a home and its remote."""
+    _append("removal", actor, digests, payload)

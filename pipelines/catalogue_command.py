@@ -126,7 +126,7 @@ def erase(
         print_json(found)
         return
     typer.echo(f"{found['revision']} is without it, and no import brings it back.")
-    typer.echo(f"Versions that hold it, until `catalogue gc` removes them: {', '.join(found['versions'])}")
+    typer.echo(f"Versions that hold it, until `catalogue gc` (with --remote there too) removes them: {', '.join(found['versions'])}")
     typer.echo(f"Models that learned from these, and their indexes: {', '.join(found['models']) or 'none'}")
 
 
@@ -156,13 +156,21 @@ def pull(home: Home = None) -> None:
 def gc(
     keep: Annotated[int, typer.Option(min=1, help="How many of the newest versions of each catalogue stay.")],
     really: Annotated[bool, typer.Option("--yes", help="Do it; without, say only what would go.")] = False,
+    remote: Annotated[bool, typer.Option("--remote", help="In the remote too, for all homes that share it; the ledger tells.")] = False,
+    by: Annotated[str, typer.Option(help="Who says so (default: the user's login).")] = "",
     home: Home = None,
 ) -> None:
-    """Forget old versions of this home and free their bytes; what the remote has stays there."""
-    from catalogue.remote import collect, superfluous
+    """Forget old versions of this home and free their bytes; what the remote has stays there, unless --remote is given."""
+    from catalogue.remote import check_same, collect, superfluous
+    from pipelines.erasure import remove
 
     root = home_of(home)
-    typer.echo(_listed("Removed", collect(root, keep)) if really else _listed("Would remove (--yes does)", superfluous(root, keep)))
+    if really:
+        typer.echo(_listed("Removed", remove(keep, by or login(), root) if remote else collect(root, keep)))
+        return
+    if remote:
+        check_same(root)
+    typer.echo(_listed("Would remove (--yes does)", superfluous(root, keep)))
 
 
 def _listed(what: str, revisions: list[str]) -> str:

@@ -1,4 +1,6 @@
-"""Erasure of a product across the rooms: out of the catalogue, into the ledger, with the models that learned from it."""
+"""Erasure across the rooms: a product out of its catalogue, with the models that learned from it, and old versions out of the remote;
+both go into the ledger.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from catalogue.erasure import mark
+from catalogue.remote import collect_remote
 from catalogue.validations import forget
-from catalogue.versions import describe, erase_version
+from catalogue.versions import describe, erase_version, list_versions
 from feature_repo.served import forget_events
 from goodsight.errors import InputError
+from goodsight.settings import settings
 from lineage import record
 from lineage.registry import trained_on
 from serving.features import stores
@@ -33,3 +37,11 @@ def erase(name: str, product: str, reason: str, by: str, home: Path) -> dict[str
     digests = [without["digest"], *(describe(version, home)["digest"] for version in versions)]
     record.erasure(digests, by, {"product": mark(name, product), "reason": reason.strip(), **found})
     return found
+
+
+def remove(keep: int, by: str, home: Path) -> list[str]:
+    """Removes old versions from this home and its remote (`catalogue.remote.collect_remote`), and says so in the ledger; returns them."""
+    digests = {version["revision"]: version["digest"] for version in list_versions(home)}
+    gone = collect_remote(home, keep)
+    record.removal([digests[version] for version in gone], by, {"versions": gone, "remote": settings().data_remote})
+    return gone

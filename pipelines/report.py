@@ -118,11 +118,13 @@ def data_table(verdict: dict[str, Any], page: Path) -> None:
 
 def quarantine_table(revision: str, rows: list[dict[str, Any]], shown: int) -> None:
     """The first `shown` rows in quarantine, and how many there are."""
-    more = f", of which the first {shown:,}; --shown asks for more, --json for all" if len(rows) > shown else ""
-    table = _table(f"Quarantine of {revision}: {len(rows):,} rows{more}", "kind", "id", "where", "reasons")
+    table = _table(f"Quarantine of {revision}: {len(rows):,} rows", "kind", "id", "where", "reasons")
     for row in rows[:shown]:
         table.add_row(row["kind"], escape(row["id"] or ""), escape(f"{row['file']}:{row['line']}"), escape("\n".join(row["reasons"])))
-    Console(highlight=False).print(table)
+    console = Console(highlight=False)
+    console.print(table)
+    if len(rows) > shown:
+        console.print(f"... and {len(rows) - shown:,} more: --shown {len(rows)} or --json")
 
 
 def models_table(versions: list[dict[str, Any]]) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fsspec.core import url_to_fs
 
 from catalogue import remote
-from catalogue.remote import BUNDLE, collect, pull, push, superfluous
+from catalogue.remote import BUNDLE, collect, collect_remote, pull, push, superfluous
 from catalogue.snapshot import Snapshot
 from catalogue.versions import fetch, import_version, list_versions, resolve
 from goodsight.errors import GoodsightError, InputError, IntegrityError
@@ -151,3 +153,98 @@ def test_homes_that_began_apart_come_together(make_catalogue: Make, tmp_path: Pa
             assert Snapshot.open(fetch(revision, home, tmp_path / f"{home.name}-{revision}"))
     imported(make_catalogue, one, "shop", "later")
     assert push(one) and pull(two)
+
+
+def held(url: str) -> set[str]:
+    """The shards and lists of shards in a remote."""
+    files, path = url_to_fs(url)
+    files.invalidate_cache()
+    return {"".join(name.rsplit("/", 2)[1:]) for name in files.find(path) if not name.endswith(BUNDLE)}
+
+
+def dropped_everywhere(make: Make, tmp_path: Path, url: str) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    old = [imported(make, one, "shop", title) for title in ("first", "second")]
+    push(one)
+    before = held(url)
+    new = imported(make, one, "shop", "third")
+    shutil.rmtree(tmp_path / "one-first")
+    garden = imported(make, one, "garden", "first")
+    push(one)
+    pull(two)
+    assert collect_remote(one, 1) == old[::-1] and collect_remote(one, 1) == []
+    left = held(url)
+    assert len(before) == 6 and len(before & left) == 1  # a shard, a manifest and a list each; one shard is garden's too
+    assert [each["revision"] for each in list_versions(one)] == [new, garden]
+    assert pull(tmp_path / "three") == [new, garden]
+    theirs = imported(make, two, "kitchen", "theirs")
+    with pytest.raises(InputError, match="has versions that"):
+        push(two)
+    assert pull(two) == [] and {each["revision"] for each in list_versions(two)} == {new, garden, theirs}
+    assert push(two) == [theirs] and not (before - left) & held(url)
+    for revision in (new, garden, theirs):
+        assert Snapshot.open(fetch(revision, two, tmp_path / f"two-{revision}"))
+    pull(tmp_path / "three")
+    assert Snapshot.open(fetch(theirs, tmp_path / "three", tmp_path / "three-theirs"))
+
+
+def test_versions_dropped_from_a_folder_free_their_bytes_for_all_homes(make_catalogue: Make, tmp_path: Path, storage: Path) -> None:
+    dropped_everywhere(make_catalogue, tmp_path, str(storage))
+
+
+def test_versions_dropped_from_s3_free_their_bytes_for_all_homes(
+    make_catalogue: Make, tmp_path: Path, s3: str, storage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOODSIGHT_DATA_REMOTE", f"{s3}-dropped")
+    settings.cache_clear()
+    dropped_everywhere(make_catalogue, tmp_path, f"{s3}-dropped")
+
+
+def test_only_what_home_and_remote_both_have_is_dropped(make_catalogue: Make, tmp_path: Path, storage: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    with pytest.raises(InputError, match=r"has no versions\.bundle"):
+        collect_remote(one, 1)
+    imported(make_catalogue, one, "shop", "first")
+    push(one)
+    with pytest.raises(InputError, match=r"storage has versions that .*two has not"):
+        collect_remote(two, 1)
+    pull(two)
+    theirs = [imported(make_catalogue, two, "shop", title) for title in ("theirs", "newest")]
+    with pytest.raises(InputError, match=r"two has versions that .*storage has not"):
+        collect_remote(two, 1)
+    push(two)
+    before = held(str(storage))
+    with pytest.raises(InputError, match=r"storage has versions that .*one has not"):
+        collect_remote(one, 1)
+    assert held(str(storage)) == before and pull(one) == theirs
+
+
+@pytest.mark.parametrize("step", ["_write", "_free"])
+def test_an_interrupted_removal_goes_on(
+    make_catalogue: Make, tmp_path: Path, storage: Path, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "one"
+    old, new = (imported(make_catalogue, home, "shop", title) for title in ("first", "second"))
+    push(home)
+    before = held(str(storage))
+    with monkeypatch.context() as patch:
+        patch.setattr(remote, step, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            collect_remote(home, 1)
+    assert held(str(storage)) == before
+    collect_remote(home, 1)
+    assert held(str(storage)) < before and pull(tmp_path / "two") == [new]
+    with pytest.raises(InputError, match="there is no version"):
+        resolve(old, home)
+    assert Snapshot.open(fetch(new, tmp_path / "two", tmp_path / "out"))
+
+
+def test_a_dropped_version_that_is_imported_again_is_shared_again(make_catalogue: Make, tmp_path: Path, storage: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    old = imported(make_catalogue, one, "shop", "first")
+    imported(make_catalogue, one, "shop", "second")
+    push(one)
+    assert collect_remote(one, 1) == [old]
+    shutil.rmtree(tmp_path / "one-first")
+    assert imported(make_catalogue, one, "shop", "first") == old and push(one) == [old]
+    assert old in pull(two) and Snapshot.open(fetch(old, two, tmp_path / "out"))

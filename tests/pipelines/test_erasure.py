@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from catalogue.remote import BUNDLE, pull, push
 from catalogue.validations import validate_version
 from catalogue.versions import describe, import_version, opened, resolve
 from goodsight.errors import InputError
@@ -77,9 +78,38 @@ def test_another_catalogue_may_have_that_id(tmp_path: Path, home: Path, monkeypa
         assert "p1" in snapshot.products(["id"])["id"].to_pylist()
 
 
+def test_no_catalogue_takes_the_name_under_which_erasures_are_kept(tmp_path: Path, home: Path) -> None:
+    with pytest.raises(InputError, match="cannot be called 'erased'"):
+        import_version(folder(tmp_path, "first"), "erased", home)
+
+
 @pytest.mark.parametrize(("product_id", "reason", "words"), [("p77", "right", "No version of shop has"), ("p1", " ", "needs a reason")])
 def test_an_erasure_of_nothing_or_for_no_reason_is_refused(tmp_path: Path, home: Path, product_id: str, reason: str, words: str) -> None:
     import_version(folder(tmp_path, "first"), "shop", home)
     with pytest.raises(InputError, match=words):
         erasure.erase("shop", product_id, reason, "Ada", home)
     assert not (home / "data/erased").exists()
+
+
+def test_an_erased_product_leaves_the_remote_with_the_versions_that_held_it(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = tmp_path / "storage"
+    storage.mkdir()
+    monkeypatch.setenv("GOODSIGHT_DATA_REMOTE", str(storage))
+    settings.cache_clear()
+    monkeypatch.setattr(erasure, "trained_on", lambda revisions: [])
+    first = import_version(folder(tmp_path, "first"), "shop", home)
+    digest = describe(first, home)["digest"]
+    push(home)
+    old = {path for path in storage.rglob("*") if path.is_file() and path.name != BUNDLE}
+    found = erasure.erase("shop", "p1", "request 4711", "Ada", home)
+    push(home)
+    assert erasure.remove(1, "Ada", home) == found["versions"] == [first]
+    [event] = Ledger(settings().ledger_url).events("removal")
+    assert event.actor == "Ada" and event.subjects == [digest] and event.payload == {"versions": [first], "remote": str(storage)}
+    gone = {path for path in old if not path.exists()}
+    assert len(gone) >= 4  # the manifest, the list of shards, the shards of products and of events
+    assert pull(tmp_path / "other") == [found["revision"]]
+    with opened("shop", tmp_path / "other") as (snapshot, _):
+        assert "p1" not in snapshot.products(["id"])["id"].to_pylist()
