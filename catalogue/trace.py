@@ -68,6 +68,11 @@ def _object(text: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def with_shard(digest: str, home: Path) -> list[Version]:
+    """The versions that have a shard with this sha256."""
+    return [version for version in versions(home) if digest.lower() in (version.manifest.get("files") or {}).values()]
+
+
 @dataclass(frozen=True)
 class Holding:
     """A version that has a product: in how many rows, and how many of them validation took out."""

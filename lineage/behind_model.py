@@ -111,12 +111,18 @@ def _dependencies(statement: dict[str, Any]) -> dict[str, Any]:
 
 
 def _run(made: Passport, sources: Sources, candidate: str, copies: list[Path], source: str) -> None:
+    """The run that registered the candidate, as its provenance names it, else the first that the ledger tells of."""
     runs = history.about(sources.ledger, candidate).of("run")
+    details = as_object(as_object(read_object(copies[0] / "provenance.intoto.json").get("predicate")).get("runDetails")) if copies else {}
+    named = as_object(details.get("metadata")).get("invocationId")
     if runs:
-        facts = {"ended": runs[0].time, **runs[0].payload, "asked again": [event.payload["run_id"] for event in runs[1:]]}
-        made.add(Node("run", str(runs[0].payload["run_id"]), "verified", hashed(runs[:1]), facts), source, "made by")
+        run = next((event for event in runs if event.payload["run_id"] == named), runs[0])
+        asked_again = [event.payload["run_id"] for event in runs if event.seq > run.seq]
+        facts = {"ended": run.time, **run.payload, "asked again": asked_again}
+        made.add(Node("run", str(run.payload["run_id"]), "verified", hashed([run]), facts), source, "made by")
     else:
-        made.add(Node("run", "unknown", "missing", "no `run` event of the ledger names this candidate"), source, "made by")
+        how = "no `run` event of the ledger names this candidate"
+        made.add(Node("run", str(named or "unknown"), "missing", how), source, "made by")
 
 
 def _moves(made: Passport, told: History, source: str) -> None:

@@ -78,5 +78,5 @@ def _overrides(made: Passport, told: History, used: list[dict[str, Any]], source
     if not used and not named:
         return
     facts = {"used": used, "recorded": [{"time": event.time, "by": event.actor, **event.payload} for event in named]}
-    how = hashed(named) if named else "told by the verdict; the ledger's overrides of every candidate: goodsight audit overrides"
+    how = hashed(named) if named else "told by the verdict; the ledger's overrides of every candidate: goodsight gate overrides"
     made.add(Node("overrides", source.partition(":")[2], "verified" if named else "recorded", how, facts), source, "passed over by")

@@ -98,7 +98,7 @@ def _prediction(made: Passport, sources: Sources, identity: str) -> None:
     row = answered.prediction(sources.predictions, identity)
     if row is None:
         lost = sum(gap["count"] for gap in answered.gaps(sources.predictions))
-        hint = f"It has {lost:,} gaps." if lost else "Is it from another home, or from before answers were logged?"
+        hint = f"{lost:,} answers are missing from it." if lost else "Is it from another home, or from before answers were logged?"
         raise InputError(f"The prediction log knows no answer {identity}.", hint)
     here = made.add(Node("prediction", identity, "recorded", "a row of the prediction log, which is not signed", row))
     version, candidate = row["model_version"], row["candidate"]

@@ -59,15 +59,20 @@ def _registered(home: Path) -> Iterator[Check]:
 
 
 def _bundle(version: str, tags: dict[str, Any]) -> str:
-    """The signer of what was registered as `version`, which must be the candidate and the verdict that its tags name."""
+    """The signers of what was registered as `version`: the candidate, verdict and index that its tags name, once it has an index."""
     from lineage import registry
     from lineage.signing import verify
 
     folder = registry.candidate_folder(version)
-    signer = verify(folder)
+    found = f"candidate {_by(verify(folder))}"
     for name, digest in (("candidate", read_json(folder / "candidate.json")["digest"]), ("verdict", sha256_file(folder / "verdict.json"))):
         _same(f"{folder / name}.json", digest, tags[name])
-    return _by(signer)
+    if not tags["index"]:
+        return f"{found}, no index yet"
+    index = registry.parts_of(version).index
+    found = f"{found}, index {_by(verify(index))}"
+    _same(f"{index / 'index.json'}", read_json(index / "index.json")["digest"], tags["index"])
+    return found
 
 
 def _served(home: Path) -> Iterator[Check]:

@@ -82,11 +82,11 @@ def uses_tables(found: dict[str, Any]) -> None:
     from rich.markup import escape
 
     console = Console(highlight=False)
-    if "product" in found:
+    if "versions" in found:
         kept = {True: "yes", False: "no, in quarantine"}
         rows = [(each["revision"], each["digest"][:12], kept[each["kept"]]) for each in found["versions"]]
-        console.print(_table(f"Versions that have {found['product']}", ("revision", "digest", "trained on"), rows))
-        for revision in found["elsewhere"]:
+        console.print(_table(f"Versions that have {found.get('product', 'the shard')}", ("revision", "digest", "let through"), rows))
+        for revision in found.get("elsewhere", ()):
             console.print(f"Nobody can say of {escape(revision)}: its bytes are not in this home (`goodsight catalogue get` brings them).")
     models = [(each["version"], each["candidate"][:12], each["snapshot"][:12], each["revision"]) for each in found["models"]]
     console.print(_table("Models", ("version", "candidate", "snapshot", "revision"), models))
@@ -109,16 +109,6 @@ def cost_table(found: dict[str, Any]) -> None:
     total = f"{found['seconds']:,.1f} s" if found["seconds"] is not None else "an unknown time"
     title = f"Run {found['run_id']} of {found['revision']}: {found['state']}, {total}"
     Console(highlight=False).print(_table(title, ("step", "seconds"), steps))
-
-
-def overrides_table(found: list[dict[str, Any]]) -> None:
-    """Every override."""
-    from rich.console import Console
-
-    columns = ("seq", "time", "by", "check", "candidate", "reason", "until")
-    told = [{**each, "check": each.get("check") or each.get("rule")} for each in found]  # one of the ledger's checkpoint has a rule
-    rows = [tuple(DIGEST.sub(r"\1", str(each.get(name) or "")) for name in columns) for each in told]
-    Console(highlight=False).print(_table("Overrides in the ledger", columns, rows) if rows else "The ledger has no override.")
 
 
 def _table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Table:

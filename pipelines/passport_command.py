@@ -12,6 +12,7 @@ from goodsight.errors import InputError
 from pipelines.options import Home, Json, home_of, print_json, refused
 
 if TYPE_CHECKING:
+    from catalogue.trace import Version
     from lineage.graph import Passport
     from lineage.sources import Sources
 
@@ -73,11 +74,11 @@ def _refuse_altered(made: Passport) -> None:
 
 
 def uses(
-    wanted: Annotated[str, typer.Argument(help="The id of a product, a revision of the data, or the start of a snapshot's digest.")],
+    wanted: Annotated[str, typer.Argument(help="The id of a product, a revision of the data, a digest of a snapshot or of a shard.")],
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """List the models, indexes and answers that depend on a snapshot, or that know a product."""
+    """List the models, indexes and answers that depend on a snapshot or a shard, or that know a product."""
     from pipelines.audit_report import uses_tables
 
     found = uses_of(wanted, home_of(home))
@@ -85,10 +86,10 @@ def uses(
 
 
 def uses_of(wanted: str, home: Path) -> dict[str, object]:
-    """What uses a snapshot, or a product where there is no snapshot of that name. Raises `InputError` when there is neither."""
-    from catalogue.trace import having
+    """What uses a snapshot, else a shard, else a product of that name. Raises `InputError` when there is none."""
+    from catalogue.trace import having, with_shard
     from lineage.passport import subject_of
-    from lineage.uses import of_product, of_snapshot
+    from lineage.uses import of_snapshots, showing
 
     place = sources(home)
     try:
@@ -96,14 +97,21 @@ def uses_of(wanted: str, home: Path) -> dict[str, object]:
     except InputError:
         subject = None
     if subject and subject.kind == "snapshot":
-        return {"snapshot": subject.name, **of_snapshot(subject.name, place)}
+        return {"snapshot": subject.name, **of_snapshots([subject.name], place)}
+    if holders := with_shard(wanted, home):
+        versions = [_told(each, True) for each in holders]
+        return {"shard": wanted, "versions": versions, **of_snapshots([each.digest for each in holders], place)}
     holdings, unknown = having(wanted, home)
-    found = of_product(wanted, [each.version.digest for each in holdings if each.kept], place)
+    found = {**of_snapshots([each.version.digest for each in holdings if each.kept], place), **showing(wanted, place)}
     if not holdings and not unknown and not found["shown"]["count"]:
         hint = "Give the id of a product, a revision of the data, or six letters or more of a snapshot's digest."
         raise InputError(f"No version of the data and no answer knows {wanted!r}.", hint)
-    versions = [{"revision": each.version.revision, "digest": each.version.digest, "kept": each.kept} for each in holdings]
+    versions = [_told(each.version, each.kept) for each in holdings]
     return {"product": wanted, "versions": versions, **found, "elsewhere": [version.revision for version in unknown]}
+
+
+def _told(version: Version, kept: bool) -> dict[str, object]:
+    return {"revision": version.revision, "digest": version.digest, "kept": kept}
 
 
 def bundle(
@@ -146,18 +154,4 @@ def cost(
     print_json(found) if as_json else cost_table(found)
 
 
-def overrides(home: Home = None, as_json: Json = False) -> None:
-    """List every override of a check that the ledger has: which, why, by whom, until when."""
-    from goodsight.settings import settings
-    from lineage.history import of_kind
-    from pipelines.audit_report import overrides_table
-
-    home_of(home)
-    told = of_kind(settings().ledger_url, "override")
-    if told.altered:
-        raise refused(f"Event {told.altered[0]} of the ledger is not what its hash says.", "Check all of it: goodsight audit verify")
-    found = [{"seq": event.seq, "time": event.time, "by": event.actor, **event.payload} for event in told.events]
-    print_json(found) if as_json else overrides_table(found)
-
-
-COMMANDS = (show, uses, bundle, verifier, cost, overrides)
+COMMANDS = (show, uses, bundle, verifier, cost)

@@ -215,10 +215,12 @@ def _deployment(home: Path, version: str) -> Deployment:
 
 
 def _bring_features(store: Path, candidate: Path, index: Path, deployment: Deployment, home: Path) -> None:
-    """The feature store of the version from that of its run, with the vectors of its index."""
+    """The feature store of the version from that of its run, with the vectors of its index; the one that serves now stays."""
+    out, served = features.stores(home) / deployment.archive, current(home)
+    if served and served.version == deployment.version and out.exists():
+        return
     loaded = Index.load(index, read_json(candidate / "candidate.json")["bundles"]["retrieve"])
     digests = {name: getattr(deployment, name) for name in ("version", "candidate", "index")}
-    out = features.stores(home) / deployment.archive
     serve_features(store, out, deployment.archive, digests, loaded.ids, loaded.vectors, datetime.now(UTC))
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from goodsight.settings import settings, silence_telemetry
@@ -27,6 +28,8 @@ for threads in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 os.environ["GOODSIGHT_THREADS"] = "1"
 os.environ["NUMBA_DISABLE_JIT"] = "1"  # ranx would compile for a minute what our few examples run in milliseconds
 silence_telemetry()
+hypothesis.settings.register_profile("goodsight", deadline=None)  # how long an example takes is the machine's affair
+hypothesis.settings.load_profile("goodsight")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

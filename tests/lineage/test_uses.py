@@ -25,6 +25,13 @@ def test_what_was_made_of_a_snapshot(audited: Audited, name: str) -> None:
     assert (answers["model_version"], answers["count"]) == ("1", 3)
 
 
+def test_what_was_made_of_a_shard(audited: Audited) -> None:
+    [version] = versions(audited.home, audited.revision)
+    found = uses_of(version.manifest["files"]["products/00000.parquet"], audited.home)
+    assert [each["revision"] for each in found["versions"]] == [audited.revision]
+    assert [model["version"] for model in found["models"]] == ["1"] and found["answers"][0]["count"] == 3
+
+
 def test_of_a_snapshot_that_nothing_was_made_of(audited: Audited) -> None:
     [other] = [version for version in versions(audited.home) if version.revision != audited.revision]
     found = uses_of(other.digest, audited.home)

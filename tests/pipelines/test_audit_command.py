@@ -21,7 +21,7 @@ from lineage import keys, registry
 from lineage.ledger import Ledger
 from lineage.signing import SIGNATURE, sign
 from pipelines.command import app
-from tests.pipelines.made import some_furniture
+from tests.lineage.made import made as run_of
 
 
 def audit(*arguments: str) -> Result:
@@ -46,39 +46,32 @@ def found(**wanted: str) -> None:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with a version of the data, one registered candidate, and its archive in the model store. Copy it before changing it."""
+    """A home with a version of the data, one registered candidate, and its archive in the model store."""
     work = tmp_path_factory.mktemp("audited")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GOODSIGHT_HOME", str(work / "home"))
         settings.cache_clear()
-        some_furniture(work / "shop", 5)
-        import_version(work / "shop", "shop", work / "home")
-        _register(work)
+        run = run_of(work)
+        revision = import_version(work / "shop", "shop", work / "home")
+        (work / "plots").mkdir()
+        inputs = (run.candidate, run.evaluation, run.verdict, work / "plots", run.snapshot)
+        assert register(*inputs, revision, {}, "c" * 64, work / "registered") == "1"
+        _serve(work / "registered", work / "home" / "serving")
+        index = work / "home" / "serving" / "store" / "goodsight-1" / "index"
+        registry.keep_parts("1", registry.Parts(work / "registered", index, None, []))
         Ledger(settings().ledger_url).append("run", "pipeline", [], {})
     return work / "home"
 
 
-def _register(work: Path) -> None:
-    """A candidate that is none, which registration does not mind, and its archive as deployment makes it."""
-    from catalogue.versions import fetch, list_versions
-
-    home = work / "home"
-    (work / "candidate" / "retrieve").mkdir(parents=True)
-    (work / "candidate" / "retrieve" / "weights.safetensors").write_bytes(bytes(range(256)))
-    write_json(work / "candidate" / "candidate.json", {"digest": "c" * 64, "architecture": "commercemm"})
-    write_json(work / "evaluation" / "metrics.json", {"metrics": {"leaf_accuracy": 0.5}, "baselines": {}})
-    write_json(work / "verdict.json", {"decision": "promote"})
-    (work / "plots").mkdir()
-    revision = list_versions(home)[0]["revision"]
-    inputs = (work / "candidate", work / "evaluation", work / "verdict.json", work / "plots", fetch(revision, home, work / "snapshot"))
-    assert register(*inputs, revision, {}, work / "registered") == "1"
-    archive = home / "serving" / "store" / "goodsight-1"
-    shutil.copytree(work / "registered", archive / "candidate")
+def _serve(registered: Path, serving: Path) -> None:
+    """What a deployment leaves of version 1, without its server."""
+    archive = serving / "store" / "goodsight-1"
+    shutil.copytree(registered, archive / "candidate")
     write_json(archive / "index" / "index.json", {"digest": "i" * 64})
     sign(archive / "index")
-    told = {"version": "1", "candidate": "c" * 64, "index": "i" * 64}
+    told = {"version": "1", "candidate": read_json(registered / "candidate.json")["digest"], "index": "i" * 64}
     write_json(archive / "version.json", told)
-    write_json(home / "serving" / "current.json", {**told, "archive": "goodsight-1", "previous": None, "deployed_at": "2026-11-26"})
+    write_json(serving / "current.json", {**told, "archive": "goodsight-1", "previous": None, "deployed_at": "2026-11-26"})
 
 
 @pytest.fixture
@@ -98,8 +91,9 @@ def test_everything_is_checked_and_counted(home: Path) -> None:
     told = {check["name"].split(" version")[0]: check for check in checks()}
     assert list(told) == ["ledger", "registered", "served", "catalogue"]
     assert not any(check["fault"] for check in told.values())
-    assert told["ledger"]["found"] == "1 events, an unbroken chain; checkpoint at event 1"
-    assert told["registered"]["found"] == f"signed by {keys.current()[:12]}"
+    events = len(Ledger(settings().ledger_url).events())
+    assert told["ledger"]["found"] == f"{events} events, an unbroken chain; checkpoint at event {events}"
+    assert told["registered"]["found"] == f"candidate signed by {keys.current()[:12]}, index signed by {keys.current()[:12]}"
     assert "--deep" in told["catalogue"]["found"]
     assert checks("--deep")[-1]["found"].startswith("every byte of")
     done = audit("verify")
@@ -121,6 +115,10 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], dict[str, str]]] = {
     "a registered bundle": (
         lambda home: _flip(next(home.glob("mlartifacts/*/artifacts/candidate/retrieve/weights.safetensors"))),
         {"registered": "candidate/retrieve/weights.safetensors is not as it was signed"},
+    ),
+    "a registered index": (
+        lambda home: _flip(next(home.glob("mlartifacts/*/artifacts/index/*/index.json"))),
+        {"registered": "index.json is not as it was signed"},
     ),
     "the archive that is served": (
         lambda home: _flip(home / "serving" / "store" / "goodsight-1" / "index" / "index.json"),
@@ -166,10 +164,11 @@ def test_bytes_of_the_data_are_read_when_asked(home: Path) -> None:
 
 
 def test_a_candidate_under_another_version_is_named(home: Path) -> None:
-    client = registry._client()
+    client = registry.connect()
+    digest = client.get_model_version("goodsight", "1").tags["candidate"]
     client.set_model_version_tag("goodsight", "1", "candidate", "d" * 64)
-    found(registered="candidate.json is cccccccccccc, not dddddddddddd as recorded")
-    client.set_model_version_tag("goodsight", "1", "candidate", "c" * 64)
+    found(registered=f"candidate.json is {digest[:12]}, not dddddddddddd as recorded")
+    client.set_model_version_tag("goodsight", "1", "candidate", digest)
 
 
 def test_keys_are_shown_rotated_and_withdrawn_and_the_ledger_says_so(home: Path) -> None:

@@ -1,4 +1,4 @@
-"""`goodsight audit show`, `uses`, `bundle`, `cost` and `overrides` as an auditor meets them."""
+"""`goodsight audit show`, `uses`, `bundle`, `verifier` and `cost` as an auditor meets them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from typer.testing import CliRunner, Result
 from goodsight.errors import EXIT_BAD_INPUT, EXIT_REFUSED, GoodsightError
 from goodsight.settings import settings
 from lineage import keys
-from lineage.ledger import Ledger
 from lineage.predictions import PredictionLog
 from pipelines.command import app
 from tests.lineage.audited import Audited, answer, flip
@@ -82,13 +81,5 @@ def test_a_bundle_is_checked_by_the_program_that_the_command_writes(audited: Aud
     assert "The bundle is whole." in subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
 
 
-def test_what_it_cost_and_what_was_overridden(audited: Audited) -> None:
+def test_what_it_cost(audited: Audited) -> None:
     assert "14.0 s" in audit("cost", "champion").stdout and told("cost", "run-1")["steps"] == {"pretrain": 12.5, "gate": 0.5}
-    assert "map/floor" in audit("overrides").stdout
-    [override] = told("overrides")
-    assert (override["check"], override["by"], override["until"]) == ("map/floor", "Ada", "2030-01-01")
-
-
-def test_a_home_without_overrides_says_so() -> None:
-    Ledger(settings().ledger_url)
-    assert audit("overrides").stdout == "The ledger has no override.\n"

@@ -38,8 +38,13 @@ torch.set_num_threads(1)
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol() -> Iterator[None]:
-    """One key pair for all of these tests and their fixtures: models live longer than the home of a test."""
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """One key pair for all of these tests and their fixtures: models live longer than the home of a test.
+
+    xdist calls this for the tests of every folder.
+    """
+    if not item.path.is_relative_to(Path(__file__).parent):
+        return (yield)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GOODSIGHT_KEYS", KEYS.name)
         settings.cache_clear()

@@ -58,7 +58,7 @@ def first(client: Client) -> dict[str, Any]:
 
 
 def test_answers_have_prices_and_signals_of_now_over_pushes_deployments_and_rollback(
-    home: Path, other: Any, run_store: Path, probes: list[Probe], serve: Callable[[Path], Any], tmp_path: Path
+    home: Path, made: Any, other: Any, run_store: Path, probes: list[Probe], serve: Callable[[Path], Any], tmp_path: Path
 ) -> None:
     copied = shutil.copytree(home, tmp_path / "home")
     serve(copied)
@@ -67,6 +67,7 @@ def test_answers_have_prices_and_signals_of_now_over_pushes_deployments_and_roll
     assert answer["features"] == "goodsight-1"
     assert all(set(row) == SHOWN for row in answer["results"])
     assert (first(client)["price"], first(client)["discount"], first(client)["popularity"]) == (10.0, 0.0, 0.0)
+    deploy(made.candidate, made.index, "1", probes, copied, run_store)  # the server goes on reading the store that it has open
     with OnlineFeatures(stores(copied) / "goodsight-1") as online:
         online.push(told("price", 7.5), datetime.now(UTC))
     assert (first(client)["price"], first(client)["discount"]) == (7.5, 0.25)
