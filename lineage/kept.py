@@ -74,15 +74,16 @@ def check_index(folder: Path, digest: str, deep: bool) -> str:
 
 
 def _check_files(folder: Path, deep: bool) -> str:
-    """Compares what is there with what was signed, and says by whom."""
-    if not (folder / signing.SIGNATURE).is_file():
-        return "digests match, not signed"
+    """Compares what is there with what was signed, and says by whom: whatever is kept was signed. Raises `IntegrityError`."""
     if settings().signer and not deep:
-        return "digests match, signature by Sigstore not checked (--deep)"
+        return "the record has this digest; its files and the signature by Sigstore were not read (--deep)"
     if deep:
         return f"every byte matches, signature by {signing.verify(folder)[:12]}"
     signer, files = signing.signed_files(folder)
     _compare(folder, files, deep)
+    here = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+    if unsigned := sorted(here - files.keys() - {signing.SIGNATURE}):
+        raise IntegrityError(f"{folder / unsigned[0]} was not signed.", HINT)
     return f"digests match, signature by {signer[:12]}{_unread(folder, files)}"
 
 

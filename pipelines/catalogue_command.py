@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from goodsight.errors import InputError
-from pipelines.options import By, Home, Json, Revision, home_of, login, print_json, refused
+from pipelines.options import By, Home, Json, Revision, home_of, login, print_json, refused, write_page
 
 app = typer.Typer(help="Versions of product catalogues.", no_args_is_help=True)
 quarantine_app = typer.Typer(help="Rows that validation took out.", no_args_is_help=True)
@@ -97,7 +97,6 @@ def diff(
     from catalogue.diff import diff
     from catalogue.review import lines, page
     from catalogue.versions import opened
-    from goodsight.files import write_bytes
 
     root = home_of(home)
     with opened(before, root) as (old, old_revision), opened(after, root) as (new, new_revision):
@@ -105,8 +104,7 @@ def diff(
     for line in lines(found, old_revision, new_revision):
         typer.echo(line)
     if html:
-        write_bytes(html, page(found, old_revision, new_revision).encode())
-        typer.echo(f"Wrote {html}")
+        write_page(html, page(found, old_revision, new_revision))
 
 
 @app.command()

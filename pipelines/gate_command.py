@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from goodsight.errors import InputError
-from pipelines.options import By, Home, Json, home_of, login, print_json
+from pipelines.options import By, Home, Json, home_of, login, print_json, write_page
 
 app = typer.Typer(help="Verdicts of the gate, and overrides of its checks.", no_args_is_help=True)
 Run = Annotated[str, typer.Argument(help="A run's id (default: the newest that was judged).")]
@@ -22,7 +22,6 @@ def explain(
     as_json: Json = False,
 ) -> None:
     """Tell a run's verdict like a referee's report: each check with its figures, what failed, what to do."""
-    from goodsight.files import write_bytes
     from goodsight.page import render
     from lineage import plots, referee
 
@@ -33,15 +32,12 @@ def explain(
             (plots.comparisons(verdict["checks"]), "Candidate against champion"),
             (plots.figures(verdict["checks"]), "Figures beside what was asked"),
         ]
-        page = render(Path(referee.__file__).with_name("pages"), "verdict", report=report, plots=drawn)
-        write_bytes(html, page.encode())
+        write_page(html, render(Path(referee.__file__).with_name("pages"), "verdict", report=report, plots=drawn))
     if as_json:
         print_json(verdict)
         return
     for line in referee.lines(report):
         typer.echo(line)
-    if html:
-        typer.echo(f"Wrote {html}")
 
 
 @app.command()

@@ -34,6 +34,14 @@ def home_of(home: Path | None) -> Path:
     return settings().root
 
 
+def write_page(path: Path, page: str) -> None:
+    """Writes a page of HTML, and says where."""
+    from goodsight.files import write_bytes
+
+    write_bytes(path, page.encode())
+    typer.echo(f"Wrote {path}")
+
+
 def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from goodsight.errors import InputError
-from pipelines.options import Home, Json, home_of, print_json, refused
+from pipelines.options import Home, Json, home_of, print_json, refused, write_page
 
 if TYPE_CHECKING:
     from catalogue.trace import Version
@@ -52,15 +52,12 @@ def show(
 
     made = passport(wanted, sources(home_of(home)), deep)
     if html:
-        from goodsight.files import write_bytes
         from lineage.drawing import page
 
-        write_bytes(html, page(made).encode())
+        write_page(html, page(made))
     if as_json:
         print_json(made.to_json())
-    elif html:
-        typer.echo(f"Wrote {html}")
-    else:
+    elif not html:
         from pipelines.audit_report import passport_tree
 
         passport_tree(made)

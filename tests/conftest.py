@@ -14,6 +14,7 @@ import pytest
 
 from goodsight.settings import settings, silence_telemetry
 from tests.browser import WIDTHS, Opened, Visit
+from tests.homes import in_home
 from tests.servers import postgres_url, redis_url
 
 if TYPE_CHECKING:
@@ -97,12 +98,8 @@ def audited_once(tmp_path_factory: pytest.TempPathFactory) -> Audited:
     from tests.lineage.audited import make
 
     work = tmp_path_factory.mktemp("audited")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GOODSIGHT_HOME", str(work / "home"))
-        settings.cache_clear()
-        found = make(work)
-    settings.cache_clear()
-    return found
+    with in_home(work / "home"):
+        return make(work)
 
 
 @pytest.fixture

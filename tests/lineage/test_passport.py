@@ -7,6 +7,8 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -101,6 +103,24 @@ def test_a_flipped_byte_is_named(audited: Audited, sources: Sources, harm: str, 
         shutil.copy(audited.registered / name, audited.served / "candidate" / name)
     made = passport(audited.prediction, sources)
     [*_, found] = [node for node in made.nodes.values() if node.kind == kind]
+    assert found.state == "altered" and words in found.how
+
+
+def unsign(folder: Path) -> None:
+    (folder / "model.sig").unlink()
+
+
+def slip_in(folder: Path) -> None:
+    (folder / "weights.pt").write_bytes(b"pickle")
+
+
+@pytest.mark.parametrize(("harm", "words"), [(unsign, "is not signed"), (slip_in, "weights.pt was not signed")])
+@pytest.mark.parametrize("kind", ["candidate", "index"])
+def test_what_is_kept_without_a_signature_is_altered(
+    audited: Audited, sources: Sources, kind: str, harm: Callable[[Path], None], words: str
+) -> None:
+    harm(audited.served / kind)
+    [found] = [node for node in passport(audited.prediction, sources).nodes.values() if node.kind == kind]
     assert found.state == "altered" and words in found.how
 
 

@@ -21,6 +21,7 @@ from lineage import keys, registry
 from lineage.ledger import Ledger
 from lineage.signing import SIGNATURE, sign
 from pipelines.command import app
+from tests.homes import in_home
 from tests.lineage.made import made as run_of
 
 
@@ -48,9 +49,7 @@ def found(**wanted: str) -> None:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with a version of the data, one registered candidate, and its archive in the model store."""
     work = tmp_path_factory.mktemp("audited")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GOODSIGHT_HOME", str(work / "home"))
-        settings.cache_clear()
+    with in_home(work / "home"):
         run = run_of(work)
         revision = import_version(work / "shop", "shop", work / "home")
         (work / "plots").mkdir()

@@ -13,6 +13,7 @@ from typer.testing import CliRunner, Result
 from goodsight.settings import settings
 from lineage import champion
 from pipelines.command import app
+from tests.homes import in_home
 from tests.lineage.registered import register, write_work
 
 
@@ -20,9 +21,7 @@ from tests.lineage.registered import register, write_work
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home with two versions, of which the first was champion and the second is."""
     folder = tmp_path_factory.mktemp("models")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GOODSIGHT_HOME", str(folder / "home"))
-        settings.cache_clear()
+    with in_home(folder / "home"):
         work = write_work(folder)
         versions = [register(work, name, seed=17) for name in "ab"]
         champion.move(versions[0], None, "pipeline", "promoted by the gate")
