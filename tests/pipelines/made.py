@@ -41,10 +41,14 @@ def last_json(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+DOCUMENTED = "sh3d-Scopia-leather-sofa"
+
+
 def some_furniture(folder: Path, count: int) -> list[dict[str, Any]]:
-    """Copies every n-th product of the sample with its media and the queries into `folder`; returns the product records."""
-    lines = (furniture() / "products.jsonl").read_text().splitlines()
-    records = [json.loads(line) for line in lines][:: max(1, len(lines) // count)][:count]
+    """Copies every n-th product of the sample, and the one the documents name, with media and queries into `folder`; returns them."""
+    everything = [json.loads(line) for line in (furniture() / "products.jsonl").read_text().splitlines()]
+    records = everything[:: len(everything) // (count - 1)][: count - 1]
+    records += [record for record in everything if record["id"] == DOCUMENTED and record not in records]
     for record in records:
         for media in (*record["images"], record.get("video"), record.get("audio")):
             if media:

@@ -99,6 +99,8 @@ def test_what_the_run_did_is_in_the_ledger_under_its_digests(world: World) -> No
     assert (told["state"], told["cause"], told["revision"]) == ("SUCCEEDED", "", world.result["revision"])
     assert (told["data_verdict"], told["verdict"], told["version"], told["cached"]) == ("passed", "promote", "1", [])
     assert told["steps"].keys() >= set(STEPS) and 0 < sum(told["steps"].values()) <= told["seconds"]
+
+
 def test_every_step_left_its_lineage_and_what_it_read_was_made_before(world: World) -> None:
     events = [json.loads(line) for line in (world.home / "openlineage.jsonl").read_text().splitlines()]
     run = events[0]["run"]["facets"]["parent"]["run"]["runId"]
