@@ -35,14 +35,12 @@ class Build:
     params: Mapping[str, Any]  # what was asked for: architecture, size, seed
     run_id: str
     code: str  # digest of the code of the steps
-    started: str = ""  # RFC 3339; empty: not known
-    finished: str = ""
 
 
 def provenance(facts: Facts, build: Build, files: Mapping[str, str], environment: str) -> dict[str, Any]:
     """The statement on `files` (relative path -> sha256) as JSON; `environment` is the digest of the list of installed libraries.
 
-    Raises `InputError` when the parts do not make a valid statement: no file, or a time that is none.
+    Raises `InputError` when the parts do not make a valid statement: no file.
     """
     predicate = {
         "buildDefinition": {
@@ -53,7 +51,7 @@ def provenance(facts: Facts, build: Build, files: Mapping[str, str], environment
         },
         "runDetails": {
             "builder": {"id": BUILDER, "version": {"goodsight": goodsight.__version__, "python": platform.python_version()}},
-            "metadata": _without_empty({"invocationId": build.run_id, "startedOn": build.started, "finishedOn": build.finished}),
+            "metadata": {"invocationId": build.run_id} if build.run_id else {},  # when it ran is in the ledger, under that id
         },
     }
     statement = {
@@ -72,7 +70,7 @@ def _check(statement: dict[str, Any]) -> None:
         Statement.copy_from_pb(json_format.ParseDict(statement, statement_pb2.Statement())).validate()
         json_format.ParseDict(statement["predicate"], provenance_pb2.Provenance())
     except (ValueError, json_format.Error) as error:
-        raise InputError(f"No provenance can be stated: {error}", "Name files, and write times as 2026-01-31T12:00:00Z.") from error
+        raise InputError(f"No provenance can be stated: {error}", "Name the files that it is of.") from error
 
 
 def _dependencies(facts: Facts, build: Build, environment: str) -> Iterator[dict[str, Any]]:
@@ -92,7 +90,3 @@ def _dependencies(facts: Facts, build: Build, environment: str) -> Iterator[dict
 def _source(source: Checkout) -> dict[str, Any]:
     uri = {"uri": f"git+{source.origin}@{source.commit}"} if source.origin else {}
     return {"name": "source", **uri, "digest": {"gitCommit": source.commit}, "annotations": {"dirty": source.dirty}}
-
-
-def _without_empty(fields: dict[str, str]) -> dict[str, str]:
-    return {name: value for name, value in fields.items() if value}
