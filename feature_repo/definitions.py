@@ -97,7 +97,7 @@ def product_signals(inputs: dict[str, Any]) -> dict[str, Any]:
 training_products = FeatureService(name="training_products", features=[product_listing, product_content])
 training_queries = FeatureService(name="training_queries", features=[query_content])
 serving_products = FeatureService(name="serving_products", features=[product_listing])
-ranking_inputs = FeatureService(name="ranking_inputs", features=[product_listing[["price"]], product_activity])
+signal_inputs = FeatureService(name="signal_inputs", features=[product_activity[["views_30d", "purchases_30d", "last_price"]]])
 ranking_products = FeatureService(name="ranking_products", features=[product_listing[["price"]], product_activity, product_signals])
 ranking_queries = FeatureService(name="ranking_queries", features=[query_activity])
 
@@ -121,5 +121,5 @@ DEFINITIONS: list[Any] = [
     *(product, query, words),
     *(product_events, query_events),
     *(product_listing, product_content, query_content, product_activity, query_activity, product_signals),
-    *(training_products, training_queries, serving_products, ranking_inputs, ranking_products, ranking_queries),
+    *(training_products, training_queries, serving_products, signal_inputs, ranking_products, ranking_queries),
 ]

@@ -14,7 +14,6 @@ from typing import Any
 
 from feature_repo.online import OnlineFeatures
 
-SIGNALS = ("popularity", "conversion_30d", "discount")
 PAUSE_SECONDS = 5.0  # that a store which failed is left alone
 
 
@@ -37,27 +36,26 @@ class ProductFeatures:
         One read for all of them. Where the store does not answer, `features` is None and products stay as they are.
         """
         searches = [answer for answer in answers if answer["task"] == "search"]
-        found = self._read(sorted({product["id"] for answer in searches for product in answer["results"]}))
+        found = self._read({product["id"]: product["price"] for answer in searches for product in answer["results"]})
         for answer in searches:
             answer["features"] = None if found is None else self.name
             for product in answer["results"]:
                 if found is not None:
                     _add(product, found[product["id"]])
 
-    def _read(self, ids: list[str]) -> dict[str, dict[str, Any]] | None:
-        """The features of each of `ids`; None when the store does not answer."""
-        if not ids or time.monotonic() < self._asleep_until:
-            return None if ids else {}
+    def _read(self, listed: dict[str, float | None]) -> dict[str, dict[str, Any]] | None:
+        """The signals of each product in `listed` (id -> price of the index); None when the store does not answer."""
+        if not listed or time.monotonic() < self._asleep_until:
+            return None if listed else {}
         try:
-            columns = self._online.products(ids)
+            columns = self._online.signals(listed)
         except Exception as error:  # a Redis, a Postgres or a disk: whatever it is, the answer is worth more than its prices
             self._asleep_until = time.monotonic() + PAUSE_SECONDS
             logging.getLogger(__name__).warning("%s: %s in the online store of %s", type(error).__name__, error, self.name)
             return None
-        return {id: {name: values[place] for name, values in columns.items()} for place, id in enumerate(ids)}
+        return {id: {name: values[place] for name, values in columns.items()} for place, id in enumerate(listed)}
 
 
-def _add(product: dict[str, Any], features: dict[str, Any]) -> None:
-    if features["price_now"] is not None:
-        product["price"] = features["price_now"]
-    product |= {name: features[name] for name in SIGNALS}
+def _add(product: dict[str, Any], signals: dict[str, Any]) -> None:
+    known = {"price": price} if (price := signals["price_now"]) is not None else {}
+    product |= {**{name: value for name, value in signals.items() if name != "price_now"}, **known}

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from feature_repo.online import OnlineFeatures
+from feature_repo.signals import SIGNALS
 from feature_repo.skew import product_skew
 from feature_repo.store import build_features, historical, open_store
 from tests.feature_repo.made import START, event, events_table, product, query, snapshot_of
@@ -52,9 +53,10 @@ def test_products_have_their_activity_and_what_follows_from_it(online: OnlineFea
     assert (c["views_30d"], c["popularity"], c["price_now"], c["discount"]) == (None, 0.0, None, None)
 
 
-def test_feast_itself_reads_the_same_signals(online: OnlineFeatures) -> None:
+def test_the_signals_alone_are_those_that_feast_reads(online: OnlineFeatures) -> None:
     ids = ["c", "a", "nobody", "b"]
-    assert online.products(ids) == online.read("ranking_products", {"product_id": ids})
+    found = online.products(ids)
+    assert online.signals(dict(zip(ids, found["price"], strict=True))) == {name: found[name] for name in SIGNALS}
 
 
 def test_queries_are_found_however_they_are_written(online: OnlineFeatures) -> None:

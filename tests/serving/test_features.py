@@ -47,14 +47,14 @@ def home(made: Any, run_store: Path, probes: list[Probe], tmp_path_factory: pyte
 
 
 def told(kind: str, value: float | None = None) -> Any:
-    """An event of a minute ago about the first product."""
+    """An event of a minute ago about the third product, the first of those that have a price."""
     now = datetime.now(UTC) - timedelta(minutes=1)
-    return events_table([{"product": "p0", "kind": kind, "time": now, "created": now, "value": value}])
+    return events_table([{"product": "p2", "kind": kind, "time": now, "created": now, "value": value}])
 
 
-def first(client: Client) -> dict[str, Any]:
-    """The first product, among all of them."""
-    return next(row for row in client.search("red sofa", k=100)["results"] if row["id"] == "p0")
+def third(client: Client) -> dict[str, Any]:
+    """That product, among all of them."""
+    return next(row for row in client.search("red sofa", k=100)["results"] if row["id"] == "p2")
 
 
 def test_answers_have_prices_and_signals_of_now_over_pushes_deployments_and_rollback(
@@ -66,20 +66,20 @@ def test_answers_have_prices_and_signals_of_now_over_pushes_deployments_and_roll
     answer = client.search("red sofa", k=3)
     assert answer["features"] == "goodsight-1"
     assert all(set(row) == SHOWN for row in answer["results"])
-    assert (first(client)["price"], first(client)["discount"], first(client)["popularity"]) == (10.0, 0.0, 0.0)
+    assert (third(client)["price"], third(client)["discount"], third(client)["popularity"]) == (12.0, 0.0, 0.0)
     deploy(made.candidate, made.index, "1", probes, copied, run_store)  # the server goes on reading the store that it has open
     with OnlineFeatures(stores(copied) / "goodsight-1") as online:
         online.push(told("price", 7.5), datetime.now(UTC))
-    assert (first(client)["price"], first(client)["discount"]) == (7.5, 0.25)
+    assert (third(client)["price"], third(client)["discount"]) == (7.5, 0.375)
 
     deploy(other.candidate, other.index, "2", probes, copied, run_store)
     assert client.search("red sofa")["features"] == "goodsight-2"
-    assert first(client)["price"] == 7.5
+    assert third(client)["price"] == 7.5
     with OnlineFeatures(stores(copied) / "goodsight-2") as online:
         online.push(told("price", 5.0), datetime.now(UTC))
     rollback("1", copied)
     assert client.search("red sofa")["features"] == "goodsight-1"
-    assert first(client)["price"] == 5.0
+    assert third(client)["price"] == 5.0
     deploy(other.candidate, other.index, "3", probes, copied, run_store)
     assert sorted(path.name for path in stores(copied).glob("goodsight-*")) == ["goodsight-1", "goodsight-3"]
     assert "features" not in client.categorize("red sofa")
