@@ -19,7 +19,7 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from catalogue.manifest import content_digest
+from catalogue.manifest import as_written, checksum, content_digest
 from catalogue.records import (
     EVENT_SCHEMA,
     MEDIA,
@@ -178,12 +178,13 @@ def write_manifest(folder: Path, categories: list[str] | None, source: str, pare
         "parent": parent,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+    manifest["checksum"] = checksum(manifest)
     write_json(folder / MANIFEST, manifest)
     return manifest
 
 
 def check_manifest(manifest: Any, path: Path) -> None:
-    """Raises `InputError` when the manifest lacks what reading needs, `IntegrityError` when its own digest is wrong."""
+    """Raises `InputError` when the manifest lacks what reading needs, `IntegrityError` when it was altered."""
     again = "Import the catalogue again, or fetch the snapshot from its version."
     shapes = {"schema_version": int, "files": dict, "split_rule": str, "counts": dict, "digest": str, "source": str}
     if not isinstance(manifest, dict):
@@ -201,8 +202,8 @@ def check_manifest(manifest: Any, path: Path) -> None:
         parts = PurePosixPath(file).parts
         if len(parts) != 2 or parts[0] not in TABLES or ".." in parts:
             raise InputError(f"broken manifest {path}: {file!r} is no shard of a snapshot", again)
-    if content_digest(manifest) != manifest["digest"]:
-        raise IntegrityError(f"broken manifest {path}: its digest does not fit what it lists", again)
+    if not as_written(manifest):
+        raise IntegrityError(f"broken manifest {path}: it does not say what it said when it was written", again)
 
 
 def _check_files(folder: Path, files: dict[str, str]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from catalogue.data_repo import git, name_of, root_of
-from catalogue.manifest import content_digest
+from catalogue.manifest import as_written
 
 POINTER = re.compile(r"md5: ([0-9a-f]{32}\.dir)")
 
@@ -30,8 +30,8 @@ class Version:
 
     @property
     def whole(self) -> bool:
-        """Whether the manifest is the one that was stored: its content has the digest of the tag."""
-        return self.manifest.get("digest") == self.digest == content_digest(self.manifest)
+        """Whether the manifest is the one that was stored, with the digest of the tag."""
+        return self.manifest.get("digest") == self.digest and as_written(self.manifest)
 
 
 def versions(home: Path, start: str = "") -> list[Version]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from catalogue.importer import import_catalogue
+from catalogue.manifest import checksum
 from catalogue.snapshot import Snapshot
 from catalogue.versions import describe, fetch, import_version, list_versions, opened, resolve, store
 from goodsight.digests import sha256_files
@@ -55,7 +56,8 @@ def test_the_same_digest_is_kept_once(first: Path, make_catalogue: Make, tmp_pat
     revision, commits = store(first, home, "shop"), _commits(home)
     import_catalogue(make_catalogue(name="again"), tmp_path / "snapshot-again")
     manifest = json.loads((tmp_path / "snapshot-again" / "manifest.json").read_text())
-    (tmp_path / "snapshot-again" / "manifest.json").write_text(json.dumps(manifest | {"created": "later"}))
+    later = manifest | {"created": "later"}
+    (tmp_path / "snapshot-again" / "manifest.json").write_text(json.dumps(later | {"checksum": checksum(later)}))
     assert store(tmp_path / "snapshot-again", home, "shop") == revision
     assert _commits(home) == commits and len(list_versions(home)) == 1
 
