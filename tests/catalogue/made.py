@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -46,7 +48,7 @@ def video_file(
     """A video file of these pictures (H, W, 3); `muxer` is an option "name=value" of the container, `options` are the encoder's."""
     import av
 
-    buffer = io.BytesIO()
+    buffer, scheduling = io.BytesIO(), (os.sched_getscheduler(0), os.sched_getparam(0)) if sys.platform == "linux" else None
     with av.open(buffer, "w", format=kind, options=dict([muxer.split("=")]) if muxer else {}) as container:
         stream = None
         for picture in pictures:
@@ -57,6 +59,8 @@ def video_file(
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture)))
         if stream is not None:
             container.mux(stream.encode())
+    if scheduling:  # libsvtav1 makes a process of root one of real time, and with it whatever it starts, before which all others wait
+        os.sched_setscheduler(0, *scheduling)
     return buffer.getvalue()
 
 
