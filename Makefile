@@ -63,7 +63,7 @@ lock: | $(BIN)/pip
 	@git --no-pager diff --stat requirements.lock
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage goodsight-retrain.yaml
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage goodsight-*.yaml
 	find . -name __pycache__ -not -path './.goodsight/*' -prune -exec rm -rf {} +
 
 $(INSTALLED): | $(BIN)/pip

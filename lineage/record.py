@@ -84,3 +84,10 @@ def erasure(digests: Iterable[str], actor: str, payload: dict[str, Any]) -> None
 def removal(digests: Iterable[str], actor: str, payload: dict[str, Any]) -> None:
     """Versions of catalogues, with these digests, were removed from a home and its remote."""
     _append("removal", actor, digests, payload)
+
+
+def bulk(work: dict[str, Any], revision: str, file: Path, products: int, actor: str) -> None:
+    """A registered version answered for every product of a version of a catalogue; `file` has the answers."""
+    digest = sha256_file(file)
+    facts = {**work, "revision": revision, "file": file.name, "sha256": digest, "products": products}
+    _append("bulk", actor, [digest, work["candidate"], work["snapshot"]], facts)

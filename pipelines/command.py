@@ -6,13 +6,14 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 import goodsight
 from goodsight.errors import GoodsightError, InputError
 from pipelines import audit_command, catalogue_command, features_command, gate_command, models_command
+from pipelines.bulk_command import answer_catalogue
 from pipelines.options import WHICH, Home, Json, home_of, print_json, refused
 
 app = typer.Typer(
@@ -23,7 +24,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-pipeline_app = typer.Typer(help="The retraining pipeline for a cluster.", no_args_is_help=True)
+pipeline_app = typer.Typer(help="The pipelines for a cluster.", no_args_is_help=True)
 app.add_typer(audit_command.app, name="audit")
 app.add_typer(catalogue_command.app, name="catalogue")
 app.add_typer(features_command.app, name="features")
@@ -31,6 +32,7 @@ app.add_typer(gate_command.app, name="gate")
 app.add_typer(models_command.app, name="models")
 app.add_typer(pipeline_app, name="pipeline")
 
+Pipeline = Literal["retrain", "bulk"]
 Count = Annotated[int, typer.Option("-k", min=1, max=100, help="How many answers.")]
 
 
@@ -112,6 +114,10 @@ Attributes = Annotated[str, typer.Option(help="Attributes as a JSON object, for 
 Video = Annotated[Path | None, typer.Option(help="A video file (MP4, MOV, WebM, MKV), or square frames side by side in one image file.")]
 Audio = Annotated[Path | None, typer.Option(help="A sound file, for a model that reads sounds.")]
 
+Input = Annotated[Path | None, typer.Option("--input", help="A catalogue folder: every product of it instead of one.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Parquet file of the answers for --input.")]
+BulkVersion = Annotated[str, typer.Option("--version", help="Registered version that answers for --input (default: the champion).")]
+
 
 @app.command()
 def search(
@@ -143,18 +149,35 @@ def categorize(
     video: Video = None,
     audio: Audio = None,
     k: Count = 5,
+    catalogue: Input = None,
+    output: Output = None,
+    version: BulkVersion = "",
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """Name the category of a product from its image, title, attributes, video, sound, or several of them."""
+    """Name the category of a product from its image, title, attributes, video, sound, or several of them; or of all products."""
     from pipelines.report import categories_table
     from serving.client import Client
 
+    if catalogue:
+        return answer_catalogue("categorize", catalogue, output, version, k, home_of(home), as_json)
     asked = _asked(text, attributes, image=image, video=video, audio=audio)
     if not asked:
         raise InputError("There is nothing to categorize.", "Give an image file or --text TITLE.")
     answer = Client.connect(home_of(home)).categorize(k=k, **asked)
     print_json(answer) if as_json else categories_table(answer)
+
+
+@app.command()
+def embed(
+    catalogue: Annotated[Path, typer.Option("--input", help="A catalogue folder: every product of it.")],
+    output: Output = None,
+    version: BulkVersion = "",
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Write the vectors of all products of a catalogue; stopped, the same command goes on."""
+    answer_catalogue("embed", catalogue, output, version, 1, home_of(home), as_json)
 
 
 def _asked(text: str, attributes: str, **media: Path | None) -> dict[str, Any]:
@@ -172,12 +195,13 @@ def _asked(text: str, attributes: str, **media: Path | None) -> dict[str, Any]:
 
 @pipeline_app.command("compile")
 def pipeline_compile(
-    output: Annotated[Path, typer.Option("--output", "-o", help="The YAML file to write.")] = Path("goodsight-retrain.yaml"),
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The YAML file to write (default: its name).")] = None,
+    name: Annotated[Pipeline, typer.Option("--pipeline", help="retrain, or bulk: answers for every product.")] = "retrain",
 ) -> None:
-    """Compile the pipeline to YAML for Kubeflow Pipelines."""
+    """Compile a pipeline to YAML for Kubeflow Pipelines."""
     from pipelines.compile import compile_pipeline
 
-    typer.echo(f"Wrote {compile_pipeline(output)}")
+    typer.echo(f"Wrote {compile_pipeline(output or Path(f'goodsight-{name}.yaml'), name)}")
 
 
 def main() -> None:

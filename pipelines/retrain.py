@@ -3,7 +3,7 @@
 Every step gets the digest of the code it imports, so that a cache hit means: same code, same arguments, same inputs.
 """
 
-from kfp import dsl, kubernetes
+from kfp import dsl
 
 from components.deploy import deploy_component
 from components.evaluate import evaluate_component
@@ -18,30 +18,10 @@ from components.snapshot import snapshot_component
 from components.validate import validate_component
 from goodsight.digests import code_digest
 from models.config import TASKS
+from pipelines.pods import on_cluster
 
-HOME = "/var/lib/goodsight"  # GOODSIGHT_HOME of the image
-ELSEWHERE = {
-    "tracking-uri": "GOODSIGHT_TRACKING_URI",
-    "ledger-uri": "GOODSIGHT_LEDGER_URI",
-    "openlineage-url": "OPENLINEAGE_URL",
-    "openlineage-endpoint": "OPENLINEAGE_ENDPOINT",
-    "openlineage-api-key": "OPENLINEAGE_API_KEY",
-}
 STEPS = ("snapshot", "validate", "features", "pretrain", "finetune", "evaluate", "gate", "register", "index", "deploy")
 CODE = {name: code_digest(f"components.steps.{name}") for name in STEPS}
-
-
-def _on_cluster(task: dsl.PipelineTask, cpu: str = "1", memory: str = "4G") -> dsl.PipelineTask:
-    """What a pod of the step gets; on one machine all of it is ignored.
-
-    Home is the volume claim `goodsight-home`; where databases and lineage are comes from the secret `goodsight`, if there is
-    one; the id of the run from the label that Kubeflow gives the pod.
-    """
-    task.set_cpu_request(cpu).set_memory_request(memory).set_memory_limit(memory)
-    kubernetes.mount_pvc(task, pvc_name="goodsight-home", mount_path=HOME)
-    kubernetes.use_secret_as_env(task, secret_name="goodsight", secret_key_to_env=ELSEWHERE, optional=True)
-    kubernetes.use_field_path_as_env(task, env_name="GOODSIGHT_RUN_ID", field_path="metadata.labels['pipeline/runid']")
-    return task
 
 
 @dsl.pipeline(name="goodsight-retrain", description="From a product catalogue to a gated, registered, served model.")
@@ -61,18 +41,18 @@ def retrain(
     `policy` the YAML text of the gate's policy (empty: the one of this release). The gate reads the overrides in the
     ledger; `overrides` is their digest, so that it judges again when they change.
     """
-    exit_task = _on_cluster(finish_component(run_id=run_id, revision=revision))
+    exit_task = on_cluster(finish_component(run_id=run_id, revision=revision))
     exit_task.set_caching_options(False)
     with dsl.ExitHandler(exit_task, name="run"):
-        raw = _on_cluster(snapshot_component(revision=revision, code=CODE["snapshot"])).outputs["snapshot"]
-        checked = _on_cluster(validate_component(raw=raw, max_quarantined=max_quarantined, code=CODE["validate"]))
+        raw = on_cluster(snapshot_component(revision=revision, code=CODE["snapshot"])).outputs["snapshot"]
+        checked = on_cluster(validate_component(raw=raw, max_quarantined=max_quarantined, code=CODE["validate"]))
         data = checked.outputs["snapshot"]
         with dsl.If(checked.outputs["Output"] == "passed", name="data-passed"):
-            features = _on_cluster(features_component(snapshot=data, code=CODE["features"]))
+            features = on_cluster(features_component(snapshot=data, code=CODE["features"]))
             table = features.outputs["table"]
             shape = {"architecture": architecture, "size": size, "seed": seed}
             pretrained = pretrain_component(snapshot=data, table=table, code=CODE["pretrain"], **shape)
-            _on_cluster(pretrained, cpu="4", memory="16G")
+            on_cluster(pretrained, cpu="4", memory="16G")
             with dsl.ParallelFor(list(TASKS), name="tasks", parallelism=1) as task:
                 tuned = finetune_component(
                     task=task,
@@ -82,7 +62,7 @@ def retrain(
                     seed=seed,
                     code=CODE["finetune"],
                 )
-                _on_cluster(tuned, cpu="4", memory="16G")
+                on_cluster(tuned, cpu="4", memory="16G")
             measured = evaluate_component(
                 bundles=dsl.Collected(tuned.outputs["bundle"]),
                 pretraining=pretrained.outputs["curve"],
@@ -91,7 +71,7 @@ def retrain(
                 champion=champion,
                 code=CODE["evaluate"],
             )
-            _on_cluster(measured, memory="8G")
+            on_cluster(measured, memory="8G")
             judged = gate_component(
                 evaluation=measured.outputs["evaluation"],
                 champion_evaluation=measured.outputs["champion_evaluation"],
@@ -99,7 +79,7 @@ def retrain(
                 overrides=overrides,
                 code=CODE["gate"],
             )
-            _on_cluster(judged)
+            on_cluster(judged)
             with dsl.If(judged.outputs["Output"] == "promote", name="promoted"):
                 registered = register_component(
                     candidate=measured.outputs["candidate"],
@@ -111,12 +91,12 @@ def retrain(
                     code=CODE["register"],
                     **shape,
                 )
-                _on_cluster(registered)
+                on_cluster(registered)
                 bundle = registered.outputs["registered"]
                 index = index_component(
                     candidate=bundle, snapshot=data, table=table, store=features.outputs["store"], code=CODE["index"]
                 )
-                _on_cluster(index, memory="8G")
+                on_cluster(index, memory="8G")
                 deployed = deploy_component(
                     candidate=bundle,
                     index=index.outputs["index"],
@@ -126,4 +106,4 @@ def retrain(
                     champion=champion,
                     code=CODE["deploy"],
                 )
-                _on_cluster(deployed)
+                on_cluster(deployed)

@@ -22,6 +22,7 @@ from goodsight.files import read_json
 from lineage.ledger import Event, Ledger
 from samples import furniture
 from tests.docs.blocks import run, served_blocks, stand_in
+from tests.homes import in_home
 from tests.pipelines.made import GOODSIGHT, LENIENT_POLICY, command, damage, last_json, some_furniture, surroundings, write_products
 
 pytestmark = pytest.mark.pipeline
@@ -276,3 +277,36 @@ def test_a_person_takes_the_last_version_back(world: World) -> None:
     shown = last_json(command("models", "show", "3", "--json", home=world.home))
     assert [event["kind"] for event in shown["events"]][-2:] == ["rollback", "alias_move"]
     assert shown["provenance"]["retrieve"]["recipe"] and shown["baselines"]
+
+
+def test_the_champion_categorizes_a_whole_catalogue_into_one_file(world: World, tmp_path: Path) -> None:
+    out = tmp_path / "categories.parquet"
+    asked = ("categorize", "--input", str(world.catalogue), "--output", str(out), "-k", "2", "--json")
+    done = last_json(command(*asked, home=world.home, **world.ports))
+    rows = pq.read_table(out).to_pylist()
+    assert done["products"] == len(rows) > 100
+    assert all(row["category"] or row["problem"] for row in rows)
+    told = [event.payload for event in world.events() if event.kind == "bulk"][-1]
+    assert (told["sha256"], told["version"], told["snapshot"]) == (sha256_file(out), "1", done["snapshot"])
+
+
+def test_the_bulk_pipeline_makes_the_same_file_in_parallel_parts(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kfp import local
+
+    from pipelines.bulk import bulk
+
+    out = tmp_path / "vectors.parquet"
+    done = last_json(command("embed", "--input", str(world.catalogue), "-o", str(out), "--json", home=world.home))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    with in_home(world.home):
+        local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path / "pipeline"), enable_caching=False)
+        bulk(task="embed", revision=done["revision"], version="1", k=1, rows=60)
+    made = [event.payload for event in world.events() if event.kind == "bulk"][-1]
+    assert made["products"] == done["products"]
+    (joined,) = (file for file in tmp_path.rglob("answers") if sha256_file(file) == made["sha256"])
+    for name in ("id", "modalities", "problem"):
+        assert pq.read_table(joined)[name].to_pylist() == pq.read_table(out)[name].to_pylist()
+    pairs = zip(pq.read_table(joined)["vector"].to_pylist(), pq.read_table(out)["vector"].to_pylist(), strict=True)
+    assert all(one == pytest.approx(two, abs=1e-5) for one, two in pairs)

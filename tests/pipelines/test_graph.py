@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from goodsight.settings import IMAGE
+from pipelines.bulk import PODS
 from pipelines.compile import compile_pipeline
 from pipelines.retrain import CODE
 
@@ -88,3 +89,14 @@ def test_every_pod_has_home_the_databases_and_lineage_by_reference(documents: li
 def test_compiling_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     first, second = compile_pipeline(tmp_path / "a.yaml").read_bytes(), compile_pipeline(tmp_path / "b.yaml").read_bytes()
     assert first == second
+
+
+def test_the_bulk_pipeline_makes_its_parts_side_by_side_and_joins_them(tmp_path: Path) -> None:
+    spec, platform = yaml.safe_load_all(compile_pipeline(tmp_path / "bulk.yaml", "bulk").read_text())
+    root = tasks(spec["root"])
+    (loop,) = (task for task in root.values() if "parameterIterator" in task)
+    assert loop["iteratorPolicy"]["parallelismLimit"] == PODS
+    assert loop["dependentTasks"] == ["bulk-parts-component", "snapshot-component"]
+    assert root["bulk-merge-component"]["dependentTasks"] == [loop["componentRef"]["name"].removeprefix("comp-")]
+    pods = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert all(pod["pvcMount"][0]["constant"] == "goodsight-home" for pod in pods.values())
