@@ -26,6 +26,10 @@ class InputError(GoodsightError):
     exit_code = EXIT_BAD_INPUT
 
 
+class NotFoundError(InputError):
+    """What a request names is not there."""
+
+
 class RefusedError(GoodsightError):
     """A check said no: too many bad rows, a verdict below the floor, a smoke test that failed."""
 
@@ -48,4 +52,5 @@ class ConflictError(BusyError):
     """Another process was first: what this one saw when it began is no longer so."""
 
 
-ERRORS = {cls.__name__: cls for cls in (GoodsightError, InputError, RefusedError, IntegrityError, BusyError, ConflictError)}
+KINDS = (GoodsightError, InputError, NotFoundError, RefusedError, IntegrityError, BusyError, ConflictError)
+ERRORS = {cls.__name__: cls for cls in KINDS}

@@ -16,7 +16,7 @@ from models.bundle import Bundle
 from models.candidate import load_candidate
 from models.config import MODALITIES
 from models.dataset import Batch
-from serving.index import Index
+from serving.index import Index, Wanted
 from serving.request import Request, parse
 
 
@@ -94,5 +94,5 @@ class Predictor:
     @torch.inference_mode()
     def _products(self, requests: Sequence[Request]) -> list[list[dict[str, Any]]]:
         vectors = self.retrieve.model.embed(_batch(self.retrieve, requests)).numpy()  # (B, D)
-        found = self.index.search(vectors, max(r.k for r in requests))
-        return [[_product(row, score) for row, score in near[: r.k]] for r, near in zip(requests, found, strict=True)]
+        found = self.index.search(vectors, [Wanted(r.k) for r in requests])
+        return [[_product(row, score) for row, score in near] for near in found]
