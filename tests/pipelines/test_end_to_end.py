@@ -290,6 +290,7 @@ def test_the_champion_categorizes_a_whole_catalogue_into_one_file(world: World, 
     assert (told["sha256"], told["version"], told["snapshot"]) == (sha256_file(out), "1", done["snapshot"])
 
 
+@pytest.mark.filterwarnings("ignore:Task .* settings:UserWarning")  # what pods get means nothing here
 def test_the_bulk_pipeline_makes_the_same_file_in_parallel_parts(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
