@@ -23,6 +23,7 @@ from goodsight.errors import GoodsightError, InputError
 from lineage import answered, behind_data, behind_model, history
 from lineage.graph import Node, Passport
 from lineage.history import History
+from lineage.predictions import FINDS_PRODUCTS
 from lineage.sources import Sources
 
 DIGEST = re.compile(r"[0-9a-f]{6,64}")
@@ -103,7 +104,7 @@ def _prediction(made: Passport, sources: Sources, identity: str) -> None:
     here = made.add(Node("prediction", identity, "recorded", "a row of the prediction log, which is not signed", row))
     version, candidate = row["model_version"], row["candidate"]
     behind_model.model(made, sources, version, candidate, here, "answered by")
-    behind_model.index(made, sources, version, row["index"], here, "searched" if row["task"] == "search" else "served beside")
+    behind_model.index(made, sources, version, row["index"], here, "searched" if row["task"] in FINDS_PRODUCTS else "served beside")
     if row["features"]:
         behind_model.features(made, sources, row["features"], row["index"], here, "read")
 

@@ -54,6 +54,7 @@ BATCH = 1_000
 LOOKED_UP = 500  # names in one query: databases bound the number of its parameters
 DIGITS = 6
 NUMBER = BigInteger().with_variant(Integer, "sqlite")  # SQLite's own row number, which costs no index
+FINDS_PRODUCTS = ("search", "recommend", "similar")  # tasks whose results are products
 PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL")
 
 metadata = MetaData()
@@ -133,7 +134,7 @@ class Prediction:
     @property
     def shown(self) -> set[str]:
         """The products in it."""
-        return {name for name, _ in self.results} if self.task == "search" else set()
+        return {name for name, _ in self.results} if self.task in FINDS_PRODUCTS else set()
 
 
 class PredictionLog:

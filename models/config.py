@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 from goodsight.errors import InputError
 
 TASKS = ("categorize", "retrieve")
 MODALITIES = ("text", "image", "table", "video", "audio")
+Effort = Literal["low", "medium", "high"]
+EFFORTS: tuple[Effort, ...] = get_args(Effort)  # from the least to the most work for an answer
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import base64
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from goodsight.errors import BusyError, GoodsightError, InputError
+from goodsight.errors import BusyError, GoodsightError, InputError, NotFoundError
 from serving import running
 from serving.running import ANSWER_SECONDS, MODEL, Running
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import httpx
 
 START = "Start it with: goodsight serve"
+REFUSED = {400: InputError, 404: NotFoundError}
 
 
 Media = bytes | Path | None
@@ -68,7 +69,9 @@ class Client:
         return Client(server)
 
     def predict(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The answer to one request. Raises `InputError` for a malformed one, `GoodsightError` when the server fails."""
+        """The answer to one request. Raises `InputError` for a malformed one, `NotFoundError` for one about a product that is not
+        there, `GoodsightError` when the server fails.
+        """
         import httpx
 
         try:
@@ -76,8 +79,8 @@ class Client:
         except httpx.HTTPError as error:
             raise GoodsightError(f"The server at {self.http.base_url} does not answer: {error}.", START) from error
         body = _json(response)
-        if response.status_code == 400 and "error" in body:
-            raise InputError(body["error"])
+        if response.status_code in REFUSED and "error" in body:
+            raise REFUSED[response.status_code](body["error"])
         if response.is_error:
             raise GoodsightError(f"The server failed: {response.status_code} {body.get('message', response.text[:200])}.")
         return body

@@ -93,6 +93,15 @@ def _faults_of_products(results: list[dict[str, Any]]) -> Iterator[str]:
         yield "the scores are not finite and in order"
 
 
+def _faults_of_vectors(results: list[dict[str, Any]]) -> Iterator[str]:
+    length = math.hypot(*results[0]["vector"])
+    if not abs(length - 1) < 0.001:
+        yield f"the vector has the length {length:.4f}, not 1"
+
+
+FAULTS = {"categorize": _faults_of_categories, "embed": _faults_of_vectors}  # the other tasks find products
+
+
 def _faults(answer: dict[str, Any], wanted: Mapping[str, str]) -> Iterator[str]:
     """What is wrong with the answer of a smoke test."""
     for name, value in wanted.items():
@@ -101,7 +110,7 @@ def _faults(answer: dict[str, Any], wanted: Mapping[str, str]) -> Iterator[str]:
     if not answer["results"]:
         yield "there are no results"
         return
-    yield from (_faults_of_categories if answer["task"] == "categorize" else _faults_of_products)(answer["results"])
+    yield from FAULTS.get(answer["task"], _faults_of_products)(answer["results"])
 
 
 def _smoke(client: Client, probes: Sequence[Probe], wanted: Mapping[str, str]) -> None:

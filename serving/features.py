@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from feature_repo.online import OnlineFeatures
+from lineage.predictions import FINDS_PRODUCTS
 
 PAUSE_SECONDS = 5.0  # that a store which failed is left alone
 
@@ -31,11 +32,11 @@ class ProductFeatures:
         self._asleep_until = 0.0
 
     def add(self, answers: Sequence[dict[str, Any]]) -> None:
-        """Adds to the products of each search the price as it is now and the signals, and to the answer whose `features` they are.
+        """Adds to the products of each answer the price as it is now and the signals, and to the answer whose `features` they are.
 
         One read for all of them. Where the store does not answer, `features` is None and products stay as they are.
         """
-        searches = [answer for answer in answers if answer["task"] == "search"]
+        searches = [answer for answer in answers if answer["task"] in FINDS_PRODUCTS]
         found = self._read({product["id"]: product["price"] for answer in searches for product in answer["results"]})
         for answer in searches:
             answer["features"] = None if found is None else self.name

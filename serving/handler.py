@@ -1,8 +1,8 @@
 """The TorchServe handler: request bodies in, JSON answers out, over the engine-free predictor.
 
 A body is the JSON of one request, or an image (content type image/...), which is a `categorize` of that image. A request that
-is malformed gets its own status 400 and reason; the others of its batch are answered. Every answer has an id, under which the
-prediction log tells what was answered.
+is malformed gets its own status 400 and reason, one about a product that the index lacks a 404; the others of its batch are
+answered. Every answer has an id, under which the prediction log tells what was answered.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from goodsight.digests import sha256_bytes
-from goodsight.errors import InputError
+from goodsight.errors import InputError, NotFoundError
 from goodsight.files import read_json
 from goodsight.settings import settings
 from lineage.predictions import Prediction, PredictionLog, new_id, now
@@ -52,7 +52,7 @@ def read_request(body: bytes, content_type: str) -> Request:
 def _read_or_refuse(predictor: Predictor, row: Mapping[str, Any], headers: Mapping[str, Any]) -> Request | InputError:
     content_type = next((value for name, value in headers.items() if name.lower() == "content-type"), "")
     try:
-        return predictor.readable(read_request(bytes(row.get("body", b"")), content_type))
+        return predictor.answerable(read_request(bytes(row.get("body", b"")), content_type))
     except InputError as error:
         return error
 
@@ -75,7 +75,7 @@ def answer(
     for place, (row, request, body) in enumerate(zip(rows, read, bodies, strict=True)):
         context.set_response_content_type(place, "application/json")
         if isinstance(request, InputError):
-            context.set_response_status(400, "Bad Request", place)
+            context.set_response_status(*_status(request), place)
         raw = bytes(row.get("body", b""))
         if raw in EMPTY:
             log.flush()
@@ -84,10 +84,14 @@ def answer(
     return [json.dumps(body, ensure_ascii=False, allow_nan=False) for body in bodies]
 
 
+def _status(refused: InputError) -> tuple[int, str]:
+    return (404, "Not Found") if isinstance(refused, NotFoundError) else (400, "Bad Request")
+
+
 def _logged(
     predictor: Predictor, raw: bytes, request: Request | InputError, body: Mapping[str, Any], came: str, latency_ms: float
 ) -> Prediction:
-    """What the log keeps of one answer. The input of a refused request is its body as it came."""
+    """What the log keeps of one answer: vectors are not kept. The input of a refused request is its body as it came."""
     asked = request if isinstance(request, Request) else None
     return Prediction(
         id=body["id"],
@@ -100,7 +104,7 @@ def _logged(
         features=body.get("features") or "",
         input=asked.digest if asked else sha256_bytes(raw),
         k=asked.k if asked else 0,
-        results=[_name_and_score(result) for result in body.get("results", ())],
+        results=[_name_and_score(result) for result in body.get("results", ()) if "vector" not in result],
         latency_ms=latency_ms,
         status="ok" if asked else "refused",
     )

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import torch
 
 from goodsight.errors import InputError
+from lineage.predictions import FINDS_PRODUCTS
 from lineage.signing import verify
 from models.bundle import Bundle
 from models.candidate import load_candidate
-from models.config import MODALITIES
+from models.config import MODALITIES, Effort
 from models.dataset import Batch
 from serving.index import Index, Wanted
 from serving.request import Request, parse
+from serving.spent import Spent
+
+DEFAULT_EFFORT: Effort = "high"
+DIGITS = 7  # of a number of a vector in an answer: more than float32 has
+Results = list[dict[str, Any]]
 
 
 def _product(row: Mapping[str, Any], score: float) -> dict[str, Any]:
@@ -33,9 +40,41 @@ def _batch(bundle: Bundle, requests: Sequence[Request]) -> Batch:
     return bundle.preprocess.batch(images, texts, *others)
 
 
+@dataclass
+class _Forward:
+    """What a bundle made of some requests, by their place: a row each, and the effort that was in force."""
+
+    rows: dict[int, np.ndarray] = field(default_factory=dict)
+    efforts: dict[int, Effort] = field(default_factory=dict)
+
+
+@torch.inference_mode()
+def _forward(bundle: Bundle, face: Literal["classify", "embed"], asked: Mapping[int, Request], spent: Spent) -> _Forward:
+    """The requests `asked` (by place) through one face of the model, those of one effort together."""
+    found = _Forward()
+    for effort in dict.fromkeys(request.effort or DEFAULT_EFFORT for request in asked.values()):
+        chosen = {place: request for place, request in asked.items() if (request.effort or DEFAULT_EFFORT) == effort}
+        with spent.on("preprocessing"):
+            batch = _batch(bundle, list(chosen.values()))
+        with spent.on("forward"), bundle.model.at_effort(effort) as done:
+            rows = getattr(bundle.model, face)(batch).float()
+        found.rows |= dict(zip(chosen, rows.numpy(), strict=True))
+        found.efforts |= dict.fromkeys(chosen, done)
+    return found
+
+
+def _unit(vector: np.ndarray) -> np.ndarray:
+    """The vector at length 1; a vector of zeros stays."""
+    length = float(np.linalg.norm(vector))
+    return vector / length if length else vector
+
+
 @dataclass(frozen=True)
 class Predictor:
-    """Answers `categorize` and `search` requests of any subset of modalities."""
+    """Answers requests of every task: categories from one bundle, vectors and products from the other and the index.
+
+    One thread at a time: the effort of a request is set on the model while it runs.
+    """
 
     version: str
     candidate: str  # digest
@@ -56,43 +95,74 @@ class Predictor:
         return Predictor(version, loaded.digest, categorize, retrieve, Index.load(index, retrieve.digest))
 
     def predict(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """The answer to one request. Raises `InputError` when it is malformed or has nothing that the model reads."""
-        return self.predict_batch([self.readable(parse(request))])[0]
+        """The answer to one request. Raises `InputError` when it is malformed or cannot be answered, see `answerable`."""
+        return self.predict_batch([self.answerable(parse(request))])[0]
 
-    def readable(self, request: Request) -> Request:
-        """The request itself. Raises `InputError` when the model reads none of its modalities."""
-        if not self._read(request):
-            config, given = self.retrieve.config, ", ".join(request.modalities)
+    def answerable(self, request: Request) -> Request:
+        """The request itself. Raises `InputError` when the model reads none of its modalities or does not re-rank, and
+        `NotFoundError` when the index lacks a product that it names.
+        """
+        config = self.retrieve.config
+        if request.products:
+            self.index.vectors_of(request.products)
+        elif not self._read(request):
+            given = ", ".join(request.modalities)
             raise InputError(f"Bad request: {config.architecture} reads {', '.join(config.modalities)}, and the request has {given} alone.")
+        if request.rerank:
+            raise InputError("Bad request: rerank: this model does not re-rank; its evaluation recorded no gain from it.")
         return request
 
     def _read(self, request: Request) -> list[str]:
         return [name for name in request.modalities if name in self.retrieve.config.modalities]
 
-    def predict_batch(self, requests: Sequence[Request]) -> list[dict[str, Any]]:
-        """One answer for each of `requests`, in order; requests of one task go through the model together."""
-        results: dict[int, list[dict[str, Any]]] = {}
-        for task, answer in (("categorize", self._categories), ("search", self._products)):
-            places = [place for place, request in enumerate(requests) if request.task == task]
-            if places:
-                results.update(zip(places, answer([requests[place] for place in places]), strict=True))
-        return [self._response(request, results[place]) for place, request in enumerate(requests)]
+    def predict_batch(self, requests: Sequence[Request], spent: Spent | None = None) -> list[dict[str, Any]]:
+        """One answer for each of `requests`, which are `answerable`, in order; requests of one model and effort go through it
+        together. `spent` is told how long each part of the work took.
+        """
+        spent = spent or Spent()
+        content = {place: request for place, request in enumerate(requests) if self._read(request)}
+        named = {place: request for place, request in content.items() if request.task == "categorize"}
+        classes = _forward(self.categorize, "classify", named, spent)
+        vectors = _forward(self.retrieve, "embed", {place: each for place, each in content.items() if place not in named}, spent)
+        with spent.on("search"):
+            results = self._products(requests, vectors.rows)
+        results |= {place: self._categories(requests[place], logits) for place, logits in classes.rows.items()}
+        embedded = [place for place, request in enumerate(requests) if request.task == "embed"]
+        results |= {place: [{"vector": vectors.rows[place].astype(float).round(DIGITS).tolist()}] for place in embedded}
+        efforts = classes.efforts | vectors.efforts
+        return [self._response(request, efforts.get(place), results[place]) for place, request in enumerate(requests)]
 
-    def _response(self, request: Request, results: list[dict[str, Any]]) -> dict[str, Any]:
+    def _response(self, request: Request, effort: Effort | None, results: Results) -> dict[str, Any]:
+        """`effort` is None where no model was asked: products like known ones are found in the index."""
         versions = {"model_version": self.version, "candidate": self.candidate, "index": self.index.digest}
-        return {"task": request.task, "modalities": self._read(request), **versions, "results": results}
+        return {"task": request.task, "modalities": self._read(request), "effort": effort, **versions, "results": results}
 
-    @torch.inference_mode()
-    def _categories(self, requests: Sequence[Request]) -> list[list[dict[str, Any]]]:
-        probabilities = self.categorize.model.classify(_batch(self.categorize, requests)).softmax(dim=1)  # (B, C)
-        best = probabilities.sort(dim=1, descending=True)
-        return [
-            [{"category": self.categorize.labels[label], "probability": p} for label, p in zip(labels[: r.k], ps[: r.k], strict=True)]
-            for r, labels, ps in zip(requests, best.indices.tolist(), best.values.tolist(), strict=True)
-        ]
+    def _categories(self, request: Request, logits: np.ndarray) -> Results:
+        """The likeliest categories by logits `(C,)`."""
+        probabilities = torch.from_numpy(logits).softmax(dim=0)
+        best = probabilities.topk(min(request.k, len(probabilities)))
+        labels = (self.categorize.labels[label] for label in best.indices.tolist())
+        return [{"category": label, "probability": p} for label, p in zip(labels, best.values.tolist(), strict=True)]
 
-    @torch.inference_mode()
-    def _products(self, requests: Sequence[Request]) -> list[list[dict[str, Any]]]:
-        vectors = self.retrieve.model.embed(_batch(self.retrieve, requests)).numpy()  # (B, D)
-        found = self.index.search(vectors, [Wanted(r.k) for r in requests])
-        return [[_product(row, score) for row, score in near] for near in found]
+    def _products(self, requests: Sequence[Request], vectors: Mapping[int, np.ndarray]) -> dict[int, Results]:
+        """The products that each request finds, by its place; `vectors` are those of the contents."""
+        places = [place for place, request in enumerate(requests) if request.task in FINDS_PRODUCTS]
+        if not places:
+            return {}
+        queries = np.stack([self._query(requests[place], vectors.get(place)) for place in places])
+        found = self.index.search(queries, [_wanted(requests[place]) for place in places])
+        return {place: [_product(row, score) for row, score in near] for place, near in zip(places, found, strict=True)}
+
+    def _query(self, request: Request, content: np.ndarray | None) -> np.ndarray:
+        """Where a request looks `(D,)`: at its content, at the mean of the products that it names, or between the two."""
+        if not request.products:
+            assert content is not None
+            return content
+        named = _unit(self.index.vectors_of(request.products).mean(axis=0))
+        return named if content is None else _unit(named + _unit(content))
+
+
+def _wanted(request: Request) -> Wanted:
+    """What a request wants of the index. Products that it names are no news to who asks."""
+    text = request.text if request.task == "search" else None
+    return Wanted(request.k, request.filters, text, request.lexical, request.products)

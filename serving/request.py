@@ -1,7 +1,8 @@
 """One prediction request: what a caller may ask, checked before anything is decoded or computed.
 
-Two examples: `{"task": "search", "text": "red sofa", "k": 5}` and `{"task": "categorize", "image": "<base64>"}`.
-A request has any of five modalities: text, image, attributes (a table), video, audio.
+Three examples: `{"task": "search", "text": "red sofa", "k": 5}`, `{"task": "categorize", "image": "<base64>"}` and
+`{"task": "similar", "product": "A12"}`. The content of a request is any of five modalities: text, image, attributes (a table),
+video, audio. Each task has its own fields, and refuses those of the others.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ import binascii
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError, ValidationInfo
 
 from goodsight.digests import sha256_bytes, sha256_json
 from goodsight.errors import InputError
 from goodsight.settings import settings
-from models.config import MODALITIES
+from models.config import MODALITIES, Effort
+from serving.filters import Filters
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 MAX_K = 100
 MAX_TEXT_CHARACTERS = 2_000
 MAX_ATTRIBUTES_CHARACTERS = 20_000  # of their JSON
+MAX_LIKED = 100
+MAX_ID_CHARACTERS = 512
+Task = Literal["categorize", "search", "embed", "recommend", "similar"]
 
 
 def max_media_bytes() -> int:
@@ -59,37 +64,96 @@ Media = Annotated[bytes, BeforeValidator(_media_bytes)]
 Attributes = Annotated[dict[str, JsonValue], AfterValidator(_short)]
 
 
-class _Fields(BaseModel):
-    """The fields of a request as they come."""
+ProductId = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARACTERS)]
+
+
+class Asked(BaseModel):
+    """What a request of any task may have. `k` is the largest number of results."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    task: Literal["categorize", "search"]
+    k: int = Field(default=10, ge=1, le=MAX_K)
+    effort: Effort | None = None
+
+
+class Content(Asked):
+    """The modalities of what is asked about."""
+
     text: str | None = Field(default=None, max_length=MAX_TEXT_CHARACTERS)
     image: Media | None = None
     attributes: Attributes = {}
     video: Media | None = None
     audio: Media | None = None
-    k: int = Field(default=10, ge=1, le=MAX_K)
+
+
+class CategorizeFields(Content):
+    """The categories of a product."""
+
+
+class EmbedFields(Content):
+    """The vector of a product or a query."""
+
+
+class SearchFields(Content):
+    """Products like the content. `lexical` is the weight of the text's words beside the vector, `rerank` asks for a second look."""
+
+    filters: Filters | None = None
+    lexical: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False)
+    rerank: bool = False
+
+
+class RecommendFields(Content):
+    """Products of a topic, which is the content, for somebody who likes `liked`; either suffices."""
+
+    filters: Filters | None = None
+    liked: list[ProductId] = Field(default=[], max_length=MAX_LIKED)
+
+
+class SimilarFields(Asked):
+    """Products like one of the catalogue."""
+
+    product: ProductId
+    filters: Filters | None = None
+
+
+FIELDS: dict[str, type[Asked]] = {
+    "categorize": CategorizeFields,
+    "search": SearchFields,
+    "embed": EmbedFields,
+    "recommend": RecommendFields,
+    "similar": SimilarFields,
+}
 
 
 @dataclass(frozen=True)
 class Request:
-    """A request that can be answered: at least one modality, decoded, and at most `k` answers wanted."""
+    """A request that can be answered: it has content, or names products; at most `k` answers are wanted."""
 
-    task: Literal["categorize", "search"]
+    task: Task
     k: int
+    effort: Effort | None = None
     text: str | None = None
     image: Image.Image | None = None  # RGB
     table: dict[str, Any] | None = None
     video: list[Image.Image] | None = None  # frames
     audio: tuple[np.ndarray, int] | None = None  # samples (n,) in [-1, 1], rate in Hz
+    filters: Filters | None = None
+    lexical: float | None = None
+    rerank: bool = False
+    liked: tuple[str, ...] = ()
+    product: str | None = None
     digest: str = ""  # sha256 of the request, in hex: see `_digest`
 
     @property
     def modalities(self) -> tuple[str, ...]:
         """Those that it has."""
         return tuple(name for name in MODALITIES if getattr(self, name) is not None)
+
+
+    @property
+    def products(self) -> tuple[str, ...]:
+        """The products of the catalogue that it names."""
+        return (self.product,) if self.product else self.liked
 
 
 def _sentence(error: ValidationError) -> str:
@@ -99,30 +163,54 @@ def _sentence(error: ValidationError) -> str:
     return "; ".join(sorted(parts))
 
 
-def _digest(fields: _Fields) -> str:
+def _checked(request: Mapping[str, Any]) -> tuple[Task, Asked]:
+    """The task and its fields. Raises `InputError` for a task that does not exist and for fields that are not as they should be."""
+    fields = dict(request)
+    task = fields.pop("task", None)
+    if not isinstance(task, str) or task not in FIELDS:
+        *others, last = map(repr, FIELDS)
+        what = "Field required" if task is None else f"Input should be {', '.join(others)} or {last}"
+        raise InputError(f"Bad request: task: {what}.")
+    try:
+        return cast(Task, task), FIELDS[task].model_validate(fields)
+    except ValidationError as error:
+        raise InputError(f"Bad request: {_sentence(error)}.") from error
+
+
+def _digest(task: str, fields: Asked) -> str:
     """sha256 over the request as canonical JSON: fields without a value are left out, a medium is the sha256 of its bytes."""
-    told = {name: value for name, value in fields.model_dump().items() if value not in (None, "", {}, b"")}
-    return sha256_json({name: sha256_bytes(value) if isinstance(value, bytes) else value for name, value in told.items()})
+    told = {"task": task, **fields.model_dump(exclude_none=True)}
+    kept = {name: value for name, value in told.items() if value is not False and value not in ("", {}, b"", [])}
+    return sha256_json({name: sha256_bytes(value) if isinstance(value, bytes) else value for name, value in kept.items()})
+
+
+def _content(fields: Content) -> dict[str, Any]:
+    """The modalities, decoded. Raises `InputError` for a medium that cannot be."""
+    from catalogue.media import decode_audio, decode_image, video_frames
+
+    return {
+        "text": (fields.text or "").strip() or None,
+        "image": decode_image(fields.image) if fields.image else None,
+        "table": {name: value for name, value in fields.attributes.items() if value not in (None, "", [])} or None,
+        "video": video_frames(fields.video) if fields.video else None,
+        "audio": decode_audio(fields.audio) if fields.audio else None,
+    }
 
 
 def parse(request: Mapping[str, Any]) -> Request:
     """The checked request, its image decoded. Raises `InputError` with one clear sentence for anything else."""
-    from catalogue.media import decode_audio, decode_image, video_frames
-
-    try:
-        fields = _Fields.model_validate(dict(request))
-    except ValidationError as error:
-        raise InputError(f"Bad request: {_sentence(error)}.") from error
-    found = Request(
-        fields.task,
-        fields.k,
-        text=(fields.text or "").strip() or None,
-        image=decode_image(fields.image) if fields.image else None,
-        table={name: value for name, value in fields.attributes.items() if value not in (None, "", [])} or None,
-        video=video_frames(fields.video) if fields.video else None,
-        audio=decode_audio(fields.audio) if fields.audio else None,
-        digest=_digest(fields),
-    )
-    if not found.modalities:
-        raise InputError("Bad request: give a text, an image, attributes, a video or a sound.")
-    return found
+    task, fields = _checked(request)
+    found: dict[str, Any] = {"k": fields.k, "effort": fields.effort, "digest": _digest(task, fields)}
+    if isinstance(fields, Content):
+        found |= _content(fields)
+    if isinstance(fields, SearchFields):
+        found |= {"lexical": fields.lexical, "rerank": fields.rerank}
+    if isinstance(fields, RecommendFields):
+        found["liked"] = tuple(dict.fromkeys(fields.liked))
+    if isinstance(fields, SimilarFields):
+        found["product"] = fields.product
+    made = Request(task, **found, filters=getattr(fields, "filters", None))
+    if not made.modalities and not made.products:
+        liked = ", or liked products" if task == "recommend" else ""
+        raise InputError(f"Bad request: give a text, an image, attributes, a video or a sound{liked}.")
+    return made

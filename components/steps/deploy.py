@@ -31,7 +31,9 @@ def deploy(candidate: Path, index: Path, snapshot: Path, store: Path, version: s
 
 
 def probes(snapshot: Path) -> Iterator[Any]:
-    """Requests on real inputs: held-out products by title, by image and by all that they have, and held-out text queries."""
+    """Requests of every task on real inputs: held-out products by title, by image, by all that they have and by their id, and
+    held-out text queries.
+    """
     import base64
     import json
 
@@ -40,7 +42,7 @@ def probes(snapshot: Path) -> Iterator[Any]:
     from serving.request import MAX_ATTRIBUTES_CHARACTERS, max_media_bytes
 
     opened = Snapshot.open(snapshot)
-    columns = ["title", "images", "attributes", "video", "audio", "split"]
+    columns = ["id", "title", "images", "attributes", "video", "audio", "split"]
     for number, row in enumerate(_first(opened.product_batches(columns), PROBES)):
         media = {"image": (row["images"] or [None])[0], "video": row["video"], "audio": row["audio"]}
         together = max_media_bytes() // len(media)  # a body holds them all
@@ -49,6 +51,9 @@ def probes(snapshot: Path) -> Iterator[Any]:
         whole = {"text": row["title"], "attributes": json.loads(table) if len(table) <= MAX_ATTRIBUTES_CHARACTERS else {}, **fields}
         yield Probe(f"categorize-text-{number}", {"task": "categorize", "text": row["title"]})
         yield Probe(f"categorize-whole-{number}", {"task": "categorize", **whole})
+        yield Probe(f"embed-whole-{number}", {"task": "embed", **whole})
+        yield Probe(f"similar-{number}", {"task": "similar", "product": row["id"]})
+        yield Probe(f"recommend-{number}", {"task": "recommend", "text": row["title"], "liked": [row["id"]]})
         if "image" in fields:
             yield Probe(f"categorize-image-{number}", {"task": "categorize", "image": fields["image"]})
             yield Probe(f"search-image-{number}", {"task": "search", "image": fields["image"]})

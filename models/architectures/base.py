@@ -7,6 +7,8 @@ Legend: B batch, V views, G image tokens a view, T text tokens, P table tokens, 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.class_words import ClassWords
-from models.config import ModelConfig
+from models.config import Effort, ModelConfig
 from models.dataset import MASKS, Batch
 from models.towers import Towers
 
@@ -129,6 +131,13 @@ class Architecture(nn.Module, ABC):
         return tokens
 
     # The faces that serving sees
+
+    @contextmanager
+    def at_effort(self, effort: Effort) -> Iterator[Effort]:
+        """Within the block answers cost as much as `effort` says. Yields the level that is in force: "high" always, for an
+        architecture whose weights serve one depth alone.
+        """
+        yield "high"
 
     def embed(self, batch: Batch) -> Tensor:
         """`(B, 3 * D)`, L2-normalised, from whichever modalities a row has.

@@ -94,6 +94,9 @@ def make_candidate(folder: Path, seed: int, architecture: str = "commercemm") ->
 PROBES = [
     Probe("categorize a red sofa", {"task": "categorize", "text": "red sofa"}),
     Probe("search a red sofa", {"task": "search", "text": "red sofa"}),
+    Probe("embed a red sofa", {"task": "embed", "text": "red sofa"}),
+    Probe("recommend beside a red sofa", {"task": "recommend", "text": "red", "liked": ["p0"]}),
+    Probe("similar to a red sofa", {"task": "similar", "product": "p0"}),
 ]
 
 

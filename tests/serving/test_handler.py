@@ -86,6 +86,31 @@ def test_a_request_of_what_the_model_does_not_read_is_refused(handler: Goodsight
     assert (status, other) == (400, 200) and "commercemm reads text, image" in body["error"]
 
 
+def test_an_unknown_product_is_not_found_and_the_others_are_answered(
+    handler: GoodsightHandler, logged: Callable[[str], dict[str, Any]]
+) -> None:
+    answers = send(
+        handler,
+        as_json(task="similar", product="p3", k=4),
+        as_json(task="similar", product="nobody's"),
+        as_json(task="recommend", text="sofa", liked=["p1", "nobody's"]),
+        as_json(task="recommend", liked=["p1"], k=2),
+        as_json(task="similar", product=7),
+    )
+    assert [status for status, _ in answers] == [200, 404, 404, 200, 400]
+    assert all("nobody's" in body["error"] for _, body in answers[1:3])
+    assert len(answers[0][1]["results"]) == 4 and "p3" not in {row["id"] for row in answers[0][1]["results"]}
+    assert logged(answers[1][1]["id"])["status"] == "refused"
+    assert [id for id, _ in logged(answers[3][1]["id"])["results"]] == [row["id"] for row in answers[3][1]["results"]]
+
+
+def test_the_log_keeps_no_vector(handler: GoodsightHandler, logged: Callable[[str], dict[str, Any]]) -> None:
+    [(status, body)] = send(handler, as_json(task="embed", text="red sofa"))
+    assert status == 200 and len(body["results"][0]["vector"]) == handler.predictor.index.vectors.shape[1]
+    row = logged(body["id"])
+    assert (row["task"], row["status"], row["results"]) == ("embed", "ok", [])
+
+
 def test_an_image_body_is_categorized(handler: GoodsightHandler, picture: Callable[[int], bytes]) -> None:
     [(status, body)] = send(handler, ("image/png", picture(40)))
     assert (status, body["task"], body["model_version"]) == (200, "categorize", "7")

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from goodsight.errors import InputError, IntegrityError
+from goodsight.errors import InputError, IntegrityError, NotFoundError
 from goodsight.files import read_json, write_json
 from lineage.signing import sign
 from samples import furniture
@@ -32,6 +33,7 @@ def test_the_answer_says_what_made_it(predictor: Predictor, made: Any) -> None:
     }
     assert answer["index"] == read_json(made.index / "index.json")["digest"]
     assert [sorted(row) for row in answer["results"]] == [["category", "id", "price", "score", "title"]] * 3
+    assert answer["effort"] == "high"
 
 
 def test_a_title_finds_its_product(predictor: Predictor) -> None:
@@ -69,6 +71,89 @@ def test_a_batch_answers_each_like_alone(predictor: Predictor, picture: Callable
         name = "id" if request["task"] == "search" else "category"
         assert [row[name] for row in answer["results"]] == [row[name] for row in alone["results"]]
         assert [row[number] for row in answer["results"]] == pytest.approx([row[number] for row in alone["results"]], abs=1e-4)
+
+
+def ids(answer: dict[str, Any]) -> list[str]:
+    return [row["id"] for row in answer["results"]]
+
+
+def test_a_vector_finds_what_its_content_finds(predictor: Predictor) -> None:
+    [embedded] = predictor.predict({"task": "embed", "text": "green lamp"})["results"]
+    vector = np.array(embedded["vector"], dtype=np.float32)
+    assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-5)
+    best = predictor.index.ids[int((predictor.index.vectors @ vector).argmax())]
+    assert [best] == ids(predictor.predict({"task": "search", "text": "green lamp", "k": 1}))
+
+
+def test_similar_products_are_the_nearest_others(predictor: Predictor) -> None:
+    answer = predictor.predict({"task": "similar", "product": "p12", "k": 5})
+    vectors, own = predictor.index.vectors, predictor.index.ids.index("p12")
+    nearest = [predictor.index.ids[row] for row in np.argsort(-(vectors @ vectors[own])) if row != own]
+    assert ids(answer) == nearest[:5]
+    assert (answer["modalities"], answer["effort"]) == ([], None)
+
+
+def test_what_is_liked_is_never_recommended_and_draws_the_answer(predictor: Predictor) -> None:
+    def near(vector: np.ndarray, *liked: str) -> list[str]:
+        order = np.argsort(-(predictor.index.vectors @ vector))
+        return [id for row in order if (id := predictor.index.ids[row]) not in liked][:6]
+
+    def unit(vector: np.ndarray) -> np.ndarray:
+        return vector / np.linalg.norm(vector)
+
+    topic = np.array(predictor.predict({"task": "embed", "text": "bed"})["results"][0]["vector"])
+    taste = unit(predictor.index.vectors_of(["p0", "p3"]).mean(axis=0))
+    by_topic = predictor.predict({"task": "recommend", "text": "bed", "k": 6})
+    by_taste = predictor.predict({"task": "recommend", "liked": ["p0", "p3"], "k": 6})
+    by_both = predictor.predict({"task": "recommend", "text": "bed", "liked": ["p0", "p3"], "k": 6})
+    assert ids(by_topic) == near(topic) and by_topic["modalities"] == ["text"]
+    assert ids(by_taste) == near(taste, "p0", "p3") and by_taste["modalities"] == []
+    assert ids(by_both) == near(unit(taste + unit(topic)), "p0", "p3")
+    assert ids(by_both) != ids(by_taste) and ids(by_both) != ids(by_topic)
+    everything = predictor.predict({"task": "recommend", "text": "bed", "liked": ["p0", "p3"], "k": 100})
+    assert {*ids(everything), "p0", "p3"} == set(predictor.index.ids)
+
+
+@pytest.mark.parametrize(
+    "task", [{"task": "search", "text": "sofa"}, {"task": "recommend", "liked": ["p7"]}, {"task": "similar", "product": "p7"}]
+)
+def test_filters_hold_for_every_task_that_finds_products(predictor: Predictor, task: dict[str, Any]) -> None:
+    asked = {"price": {"min": 15, "max": 20}, "category": ["Seating"]}
+    results = predictor.predict({**task, "filters": asked, "k": 100})["results"]
+    assert results and all(15 <= row["price"] <= 20 and row["category"].startswith("Seating > ") for row in results)
+
+
+@pytest.mark.parametrize("task", [{"task": "similar", "product": "p99"}, {"task": "recommend", "text": "sofa", "liked": ["p1", "p99"]}])
+def test_an_unknown_product_is_not_found(predictor: Predictor, task: dict[str, Any]) -> None:
+    with pytest.raises(NotFoundError, match="p99"):
+        predictor.predict(task)
+
+
+def test_a_model_that_gains_nothing_by_it_does_not_re_rank(predictor: Predictor) -> None:
+    with pytest.raises(InputError, match="does not re-rank"):
+        predictor.predict({"task": "search", "text": "sofa", "rerank": True})
+
+
+def test_a_vector_comes_back_as_every_batch_gives_it(predictor: Predictor, picture: Callable[[int], bytes]) -> None:
+    """Tasks that share a model go through it together, and each gets its own."""
+    requests = [
+        {"task": "similar", "product": "p4"},
+        {"task": "embed", "text": "black shelf"},
+        {"task": "categorize", "text": "black shelf", "k": 2},
+        {"task": "recommend", "image": picture(40), "liked": ["p2"]},
+        {"task": "search", "text": "red bed", "k": 3},
+        {"task": "embed", "image": picture(60)},
+    ]
+    together = predictor.predict_batch([predictor.answerable(parse(request)) for request in requests])
+    for request, answer in zip(requests, together, strict=True):
+        alone = predictor.predict(request)
+        assert {**answer, "results": None} == {**alone, "results": None}
+        if request["task"] == "embed":
+            assert answer["results"][0]["vector"] == pytest.approx(alone["results"][0]["vector"], abs=1e-5)
+        else:
+            assert [row.get("id", row.get("category")) for row in answer["results"]] == [
+                row.get("id", row.get("category")) for row in alone["results"]
+            ]
 
 
 def test_the_index_of_another_candidate_is_refused(made: Any, other: Any) -> None:

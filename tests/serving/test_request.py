@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from goodsight.errors import InputError
-from serving.request import max_media_bytes, parse
+from serving.request import FIELDS, max_media_bytes, parse
 from tests.catalogue.made import greys, video_file
 
 
@@ -62,11 +62,61 @@ def test_a_video_file_is_read_as_its_frames() -> None:
         parse({"task": "search", "video": base64.b64encode(film[:-20]).decode()})
 
 
+OF_A_TASK = {
+    "filters": ({"price": {"max": 10}}, {"search", "recommend", "similar"}),
+    "lexical": (0.5, {"search"}),
+    "rerank": (True, {"search"}),
+    "liked": (["a"], {"recommend"}),
+    "product": ("a", {"similar"}),
+    "text": ("red", {"categorize", "search", "embed", "recommend"}),
+    "image": (ENCODED, {"categorize", "search", "embed", "recommend"}),
+    "k": (3, set(FIELDS)),
+    "effort": ("low", set(FIELDS)),
+}
+
+
+@pytest.mark.parametrize("name", OF_A_TASK)
+@pytest.mark.parametrize("task", FIELDS)
+def test_a_task_takes_its_own_fields_alone(task: str, name: str) -> None:
+    value, tasks = OF_A_TASK[name]
+    request = {"task": task, **({"product": "b"} if task == "similar" else {"text": "sofa"}), name: value}
+    if task in tasks:
+        assert parse(request).digest != parse({**request, name: CHANGED[name]}).digest
+    else:
+        with pytest.raises(InputError, match=f"{name}: Extra inputs are not permitted"):
+            parse(request)
+
+
+CHANGED = {
+    "filters": {"price": {"max": 11}},
+    "lexical": 0.0,
+    "rerank": False,
+    "liked": ["a", "b"],
+    "product": "c",
+    "text": "blue",
+    "image": None,
+    "k": 4,
+    "effort": "medium",
+}
+
+
+def test_liked_products_count_once_and_suffice() -> None:
+    request = parse({"task": "recommend", "liked": ["a", "b", "a"], "filters": {"category": ["Seating"]}})
+    assert (request.liked, request.modalities, request.products) == (("a", "b"), (), ("a", "b"))
+    assert request.filters is not None and request.filters.category == ["Seating"]
+
+
+def test_no_weight_of_words_is_not_the_usual_weight() -> None:
+    without, none = parse({"task": "search", "text": "x"}), parse({"task": "search", "text": "x", "lexical": 0})
+    assert (without.lexical, none.lexical) == (None, 0.0) and without.digest != none.digest
+
+
 @pytest.mark.parametrize(
     ("request_", "words"),
     [
         ({"text": "x"}, "task: Field required"),
-        ({"task": "sell", "text": "x"}, "task: Input should be 'categorize' or 'search'"),
+        ({"task": "sell", "text": "x"}, "task: Input should be 'categorize', 'search', 'embed', 'recommend' or 'similar'"),
+        ({"task": ["search"], "text": "x"}, "task: Input should be 'categorize', "),
         ({"task": "search"}, "give a text, an image, attributes"),
         ({"task": "search", "text": "  "}, "give a text, an image, attributes"),
         ({"task": "search", "text": "x", "k": 0}, "k: Input should be greater than or equal to 1"),
@@ -86,6 +136,19 @@ def test_a_video_file_is_read_as_its_frames() -> None:
         ({"task": "search", "video": "!!"}, "video: the video is not base64"),
         ({"task": "search", "video": base64.b64encode(sound()).decode()}, "no image"),
         ({"task": "search", "audio": ENCODED}, "sound cannot be decoded"),
+        ({"task": "search", "text": "x", "effort": "highest"}, "effort: Input should be 'low', 'medium' or 'high'"),
+        ({"task": "search", "text": "x", "lexical": 1.5}, "lexical: Input should be less than or equal to 1"),
+        ({"task": "search", "text": "x", "lexical": float("nan")}, "lexical: Input should be "),
+        ({"task": "search", "text": "x", "rerank": 1}, "rerank: Input should be a valid boolean"),
+        ({"task": "search", "text": "x", "filters": {"colour": "red"}}, "filters: Extra inputs are not permitted"),
+        ({"task": "search", "text": "x", "filters": {"price": {"min": 5, "max": 1}}}, "filters: min is more than max"),
+        ({"task": "recommend"}, "or a sound, or liked products"),
+        ({"task": "recommend", "liked": [""]}, "liked: String should have at least 1 character"),
+        ({"task": "recommend", "liked": ["a"] * 101}, "liked: List should have at most 100 items"),
+        ({"task": "recommend", "liked": "a"}, "liked: Input should be a valid list"),
+        ({"task": "similar"}, "product: Field required"),
+        ({"task": "similar", "product": ""}, "product: String should have at least 1 character"),
+        ({"task": "similar", "product": "\ud800"}, "product: "),
     ],
 )
 def test_a_bad_request_says_what_is_wrong(request_: dict[str, Any], words: str) -> None:
@@ -100,18 +163,18 @@ def test_a_large_image_is_refused_before_it_is_decoded() -> None:
         parse({"task": "search", "image": "A" * (max_media_bytes() * 4 // 3 + 8)})
 
 
-texts = st.text("aA=+ é\ud800\x00", max_size=20) | st.sampled_from(["search", "categorize", ENCODED])
+texts = st.text("aA=+ é\ud800\x00", max_size=20) | st.sampled_from([*FIELDS, ENCODED, "low"])
 values = st.none() | st.booleans() | st.integers() | st.floats() | texts | st.lists(texts, max_size=2)
 
 
-FIELDS = ["task", "text", "image", "attributes", "video", "audio", "k", "x"]
+NAMES = ["task", "text", "image", "attributes", "video", "audio", "k", "effort", "filters", "lexical", "rerank", "liked", "product", "x"]
 
 
-@given(st.dictionaries(st.sampled_from(FIELDS), values | st.dictionaries(texts, values)))
+@given(st.dictionaries(st.sampled_from(NAMES), values | st.dictionaries(texts, values)))
 def test_whatever_comes_it_is_read_or_refused(fields: dict[str, Any]) -> None:
     try:
         request = parse(fields)
     except InputError:
         return
-    assert request.modalities
+    assert request.modalities or request.products
     assert 1 <= request.k <= 100

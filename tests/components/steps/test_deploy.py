@@ -9,7 +9,7 @@ import pytest
 import serving.request
 from catalogue.importer import import_catalogue
 from components.steps.deploy import PROBES, probes
-from serving.request import parse
+from serving.request import FIELDS, parse
 from tests.pipelines.made import some_furniture
 
 
@@ -27,6 +27,8 @@ def test_products_are_asked_for_by_each_thing_and_by_all_that_they_have(snapshot
         assert asked[f"categorize-text-{number}"].modalities == ("text",)
         assert asked[f"categorize-image-{number}"].modalities == asked[f"search-image-{number}"].modalities == ("image",)
         assert asked[f"search-text-{number}"].task == "search"
+        assert asked[f"similar-{number}"].products == asked[f"recommend-{number}"].products != ()
+    assert {request.task for request in asked.values()} == set(FIELDS)
     whole = [asked[f"categorize-whole-{number}"].modalities for number in range(PROBES)]
     assert ("text", "image", "table", "video", "audio") in whole
 
