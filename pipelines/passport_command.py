@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,34 +9,17 @@ import typer
 
 from goodsight.errors import InputError
 from pipelines.options import Home, Json, home_of, print_json, refused, write_page
+from serving.evidence import sources
 
 if TYPE_CHECKING:
     from catalogue.trace import Version
     from lineage.graph import Passport
-    from lineage.sources import Sources
 
 Wanted = Annotated[
     str, typer.Argument(help="The id of an answer, a model version, `champion`, a revision of the data, or the start of a digest.")
 ]
 Deep = Annotated[bool, typer.Option("--deep", help="Read every byte: weights, vectors, shards, the whole ledger.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="The file to write.")]
-
-
-def sources(home: Path) -> Sources:
-    """Where the evidence of a home is."""
-    from catalogue.trace import versions
-    from goodsight.settings import settings
-    from lineage.sources import Sources
-
-    chosen = settings()
-    return Sources(home, chosen.ledger_url, chosen.predictions_url, partial(versions, home), partial(_read_version, home))
-
-
-def _read_version(home: Path, revision: str) -> None:
-    from catalogue.versions import opened
-
-    with opened(revision, home):
-        pass
 
 
 def show(

@@ -81,7 +81,7 @@ class Ports:
         for name in ("inference", "management", "metrics"):
             port = getattr(self, name)
             if _taken(port):
-                message = f"Port {port} ({name}) is taken by {_holder(port)}."
+                message = f"Port {port} ({name}) is taken by {holder(port)}."
                 raise BusyError(message, f"Stop that process, or choose a free port with GOODSIGHT_{name.upper()}_PORT.")
 
 
@@ -93,7 +93,7 @@ def _taken(port: int) -> bool:
     return False
 
 
-def _holder(port: int) -> str:
+def holder(port: int) -> str:
     import psutil
 
     try:

@@ -167,6 +167,7 @@ def serve() -> Iterator[Callable[[Path], Served]]:
             "GOODSIGHT_INFERENCE_PORT": str(ports.inference),
             "GOODSIGHT_MANAGEMENT_PORT": str(ports.management),
             "GOODSIGHT_METRICS_PORT": str(ports.metrics),
+            "GOODSIGHT_PORT": str(Ports.free().inference),
             "PYTHONUNBUFFERED": "1",
         }
         code = f"from pathlib import Path; from serving.serve import serve; serve(Path({str(home)!r}))"

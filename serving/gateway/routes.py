@@ -1,0 +1,120 @@
+"""The routes of `/v1`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from fastapi import Path as InPath
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from goodsight.errors import InputError
+from serving.gateway import bodies
+from serving.gateway.asking import Caller, answer, answers
+from serving.gateway.gateway import Gateway
+from serving.gateway.problems import Problem
+from serving.gateway.schemas import ANSWERS, REQUESTS, Effort, Products
+from serving.gateway.upstream import Reply
+from serving.request import MAX_K
+
+SUMMARIES = {
+    "categorize": "Name the category of a product",
+    "search": "Find products",
+    "embed": "Give the vector of a product or a query",
+    "recommend": "Recommend products",
+}
+
+
+def caller(gateway: Gateway, request: Request) -> Caller:
+    """Who asks, with the time that he has."""
+
+    async def leaving() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    return Caller(request.state.request_id, getattr(request.state, "key", ""), request.state.deadline, leaving)
+
+
+def router(gateway: Gateway) -> APIRouter:
+    """The routes, for the model server of `gateway`."""
+    routes = APIRouter(prefix="/v1")
+    for task in REQUESTS:
+        routes.add_api_route(
+            f"/{task}", _predicting(gateway, task), methods=["POST"], operation_id=task, summary=SUMMARIES[task],
+            description=REQUESTS[task].__doc__, response_class=JSONResponse, response_model=None, responses={200: {"model": ANSWERS[task]}},
+        )  # fmt: skip
+    _add_products(routes, gateway)
+    _add_predictions(routes, gateway)
+    return routes
+
+
+def _predicting(gateway: Gateway, task: str) -> Callable[[Request], Awaitable[Response]]:
+    async def predict(request: Request) -> Response:
+        await gateway.admit(request, "predict")
+        asked = await _in_time(request, bodies.read(request, task))
+        who = caller(gateway, request)
+        requests = [each if isinstance(each, Problem) else {"task": task, **each} for each in asked.requests]
+        if asked.batch:
+            await gateway.charge(request, len(requests) - 1)
+            found = await answers(gateway.upstream, requests, who)
+            return _joined(found, who.request_id)
+        [fields] = requests
+        assert not isinstance(fields, Problem)
+        return _told(await answer(gateway.upstream, fields, who))
+
+    return predict
+
+
+async def _in_time(request: Request, reading: Awaitable[bodies.Asked]) -> bodies.Asked:
+    try:
+        async with asyncio.timeout_at(request.state.deadline):
+            return await reading
+    except TimeoutError as error:
+        raise Problem(408, "The body did not come in time.") from error
+
+
+def _told(reply: Reply) -> Response:
+    return Response(reply.body, media_type="application/json")
+
+
+def _joined(found: list[Reply | Problem], request_id: str) -> Response:
+    """A batch's answers, each as it came."""
+    parts = [each.body if isinstance(each, Reply) else bytes(each.response(request_id).body) for each in found]
+    return Response(b'{"responses": [' + b", ".join(parts) + b"]}", media_type="application/json")
+
+
+def _add_products(routes: APIRouter, gateway: Gateway) -> None:
+    @routes.get(
+        "/products/{id}/similar", operation_id="similar", summary="Find the products that are like one", response_model=None,
+        response_class=JSONResponse, responses={200: {"model": Products}},
+    )  # fmt: skip
+    async def similar(
+        request: Request,
+        id: Annotated[str, InPath(min_length=1, max_length=512, description="The id of a product.")],
+        k: Annotated[int, Query(ge=1, le=MAX_K, description="How many answers.")] = 10,
+        effort: Annotated[Effort | None, Query(description="How deep the model computes.")] = None,
+    ) -> Response:
+        """The products nearest to a product of the index, itself left out."""
+        await gateway.admit(request, "predict")
+        fields: dict[str, Any] = {"task": "similar", "product": id, "k": k, **({"effort": effort} if effort else {})}
+        return _told(await answer(gateway.upstream, fields, caller(gateway, request)))
+
+
+def _add_predictions(routes: APIRouter, gateway: Gateway) -> None:
+    @routes.get(
+        "/predictions/{id}", operation_id="passport", summary="Tell what stands behind an answer", response_model=None,
+        response_class=JSONResponse, responses={200: {"model": dict[str, Any]}},
+    )  # fmt: skip
+    async def passport(
+        request: Request, id: Annotated[str, InPath(min_length=1, max_length=64, description="The id of an answer.")]
+    ) -> Response:
+        """The passport of an answer: model, data, code and decisions behind it, each link checked now."""
+        await gateway.admit(request, "audit")
+        try:
+            return JSONResponse(await run_in_threadpool(gateway.passport, id))
+        except InputError as error:
+            raise Problem(404, error.message) from error
