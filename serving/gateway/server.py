@@ -93,6 +93,5 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: object) -> None:
         """A signal stops it once; a second Ctrl-C does not wait for answers."""
-        if self.should_exit:
-            self.force_exit = True
-        self.should_exit = True
+        self.force_exit = self.should_exit
+        self.gateway.stopping = self.should_exit = True

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
+import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +18,8 @@ import psutil
 import pytest
 from goodsight_client import AsyncClient, Client, Problem, Refused, Retries, Unavailable
 
+from goodsight.errors import BusyError
+from goodsight.settings import settings
 from lineage.answered import by_version
 from serving import running
 from serving.serve import serve as serve_here
@@ -82,7 +86,7 @@ def test_an_answer_has_its_passport(client: Client) -> None:
                     raise
 
     told = passport()
-    assert told["subject"] == f"prediction:{answer.id}"
+    assert told["root"] == f"prediction:{answer.id}"
     with pytest.raises(Refused, match="404"):
         client.passport("01938c5e-7a1b-7c3d-9e4f-2b6a8d0c1e5f")
     with pytest.raises(Refused, match="404"):
@@ -138,8 +142,16 @@ def test_a_killed_worker_under_load_fails_no_request(url: str, deployed: Path) -
     assert statuses == [200] * 200
 
 
-def test_the_port_is_asked_for_before_the_model_server_starts(tmp_path: Path) -> None:
-    assert serve_here
+def test_a_port_that_is_taken_is_told_before_the_model_server_starts(
+    deployed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = shutil.copytree(deployed, tmp_path / "home", ignore=shutil.ignore_patterns("runtime"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        monkeypatch.setenv("GOODSIGHT_PORT", str(port := taken.getsockname()[1]))
+        settings.cache_clear()
+        with pytest.raises(BusyError, match=f"127.0.0.1:{port} (.|\n)*GOODSIGHT_PORT"):
+            serve_here(home)
+    assert not running.runtime(home).exists()
 
 
 def test_it_answers_what_waits_in_the_backlog_when_it_stops(served: Any, url: str, deployed: Path) -> None:
@@ -149,7 +161,7 @@ def test_it_answers_what_waits_in_the_backlog_when_it_stops(served: Any, url: st
     kept.get("/health/live")
     body = json.dumps({"text": "red sofa", "k": 1}).encode()
     head = f"POST /v1/search HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    served.process.send_signal(2)
+    served.process.send_signal(signal.SIGTERM)
     connections = [socket.create_connection(("127.0.0.1", port)) for _ in range(30)]
     for each in connections:
         each.sendall(head.encode() + body)
