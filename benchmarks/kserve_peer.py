@@ -1,4 +1,4 @@
-"""The same predictor in KServe's own server, as its documentation has a custom model: the peer of `serving.py`, which starts it.
+"""The same predictor in KServe's own server, as its documentation has a custom model: the peer of `gateway.py`, which starts it.
 
     python benchmarks/kserve_peer.py ARCHIVE --http_port 8090
 """

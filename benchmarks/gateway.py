@@ -1,11 +1,11 @@
 """What the gateway costs and what it stands: the same predictor behind the gateway and TorchServe, in KServe's server and in a loop.
 
-    python benchmarks/serving.py --home .goodsight --peer /path/to/venv/bin/python [--seconds 20]
+    python benchmarks/gateway.py --home .goodsight --peer /path/to/venv/bin/python [--seconds 20]
 
 `--peer` is the Python of an environment with KServe in which this project's packages are found too: its own pins do not go with ours.
 All three answer the same requests on the sample (a third each: words, a photo, both), one model thread each, on one machine with the
 load beside them: one caller alone, 16 callers that never wait (throughput), Poisson arrivals at half of that, and for the gateway
-arrivals at twice its throughput and the seconds after. Writes `benchmarks/results/serving.json`.
+arrivals at twice its throughput and the seconds after. Writes `benchmarks/results/gateway.json`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from goodsight.settings import settings
 from serving.deploy import current, store
 from serving.handler import load
 
-OUT = Path(__file__).resolve().parent / "results" / "serving.json"
+OUT = Path(__file__).resolve().parent / "results" / "gateway.json"
 CALLERS = 16
 WARM = 30
 
