@@ -53,7 +53,7 @@ class Deployment:
 
 def endpoint() -> str:
     """Where `goodsight serve` answers."""
-    return f"http://127.0.0.1:{settings().inference_port}/predictions/{MODEL}"
+    return f"http://{settings().host}:{settings().port}/v1"
 
 
 def store(home: Path) -> Path:

@@ -89,7 +89,7 @@ def _joined(found: list[Reply | Problem], request_id: str) -> Response:
 
 def _add_products(routes: APIRouter, gateway: Gateway) -> None:
     @routes.get(
-        "/products/{id}/similar", operation_id="similar", summary="Find the products that are like one", response_model=None,
+        "/products/{id:path}/similar", operation_id="similar", summary="Find the products that are like one", response_model=None,
         response_class=JSONResponse, responses={200: {"model": Products}},
     )  # fmt: skip
     async def similar(

@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from serving.request import MAX_K, MAX_TEXT_CHARACTERS
+from serving.filters import Filters
+from serving.request import MAX_K, MAX_LIKED, MAX_TEXT_CHARACTERS, ProductId
 
 LARGEST_BATCH = 32
 MEDIA = ("image", "video", "audio")
@@ -19,25 +20,6 @@ Task = Literal["categorize", "search", "embed", "recommend"]
 Effort = Literal["low", "medium", "high"]
 Base64 = Annotated[str, Field(json_schema_extra={"contentEncoding": "base64"})]
 Count = Annotated[int, Field(ge=1, le=MAX_K, description="How many answers.")]
-
-
-class Prices(BaseModel):
-    """A range of prices; a bound that is left out is none."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    min: float | None = Field(default=None, ge=0)
-    max: float | None = Field(default=None, ge=0)
-
-
-class Filters(BaseModel):
-    """What products must have; of several values for one property, one suffices."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    category: list[str] | None = None
-    price: Prices | None = None
-    attributes: dict[str, list[str]] | None = None
 
 
 class _Asked(BaseModel):
@@ -50,6 +32,7 @@ class _Asked(BaseModel):
     attributes: dict[str, JsonValue] | None = Field(default=None, description="The product's properties and their values.")
     video: Base64 | None = Field(default=None, description="An MP4, MOV, WebM or MKV file, or an image file of square frames.")
     audio: Base64 | None = Field(default=None, description="A WAV, FLAC, Ogg or MP3 file.")
+    k: Count = 10
     effort: Effort | None = Field(default=None, description="How deep the model computes; default: what was measured as best.")
 
 
@@ -58,15 +41,12 @@ class Categorize(_Asked):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"text": "red velvet sofa", "k": 3}]})
 
-    k: Count = 10
-
 
 class Search(_Asked):
     """Finds products."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"text": "red sofa", "k": 3, "filters": {"price": {"max": 500.0}}}]})
 
-    k: Count = 10
     filters: Filters | None = None
     lexical: float | None = Field(default=None, ge=0, le=1, description="Weight of the words beside the vectors; default: measured.")
     rerank: bool | None = Field(default=None, description="Compare the best answers with the request once more, more closely.")
@@ -83,8 +63,7 @@ class Recommend(_Asked):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"text": "a cosy reading corner", "k": 3}]})
 
-    k: Count = 10
-    liked: list[str] | None = Field(default=None, min_length=1, max_length=100, description="Ids of products; never recommended again.")
+    liked: list[ProductId] | None = Field(default=None, max_length=MAX_LIKED, description="Ids of products; never recommended again.")
     filters: Filters | None = None
 
 

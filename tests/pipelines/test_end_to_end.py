@@ -33,11 +33,11 @@ STEPS += ["index", "deploy"]
 
 def free_ports() -> dict[str, str]:
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(3)]
+        sockets = [stack.enter_context(socket.socket()) for _ in range(4)]
         for one in sockets:
             one.bind(("127.0.0.1", 0))
-        names = ("INFERENCE", "MANAGEMENT", "METRICS")
-        return {f"GOODSIGHT_{name}_PORT": str(one.getsockname()[1]) for name, one in zip(names, sockets, strict=True)}
+        names = ("PORT", "INFERENCE_PORT", "MANAGEMENT_PORT", "METRICS_PORT")
+        return {f"GOODSIGHT_{name}": str(one.getsockname()[1]) for name, one in zip(names, sockets, strict=True)}
 
 
 class World:

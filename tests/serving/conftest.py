@@ -147,6 +147,11 @@ class Served:
     process: subprocess.Popen[str]
     first_line: str
 
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return self.first_line.partition(" at ")[2].partition(". ")[0]
+
     def end(self) -> str:
         """Ctrl-C; returns what it said until it ended."""
         self.process.send_signal(signal.SIGINT)

@@ -41,7 +41,7 @@ def test_nothing_deployed_says_what_to_do(tmp_path: Path) -> None:
 def test_killed_it_leaves_no_server(deployed: Path, serve: Callable[[Path], Any]) -> None:
     served = serve(deployed)
     server = up(deployed)
-    assert served.first_line == f"Serving version 1 at {server.url}. Ctrl-C stops it.\n"
+    assert served.first_line == f"Serving version 1 at {served.url}. Ctrl-C stops it.\n"
     served.process.kill()
     served.process.wait()
     assert gone(server, 20)

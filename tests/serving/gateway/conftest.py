@@ -30,7 +30,9 @@ def stand() -> Stand:
     """Makes a gateway before `transport`."""
 
     @asynccontextmanager
-    async def made(transport: Transport, queue: int = 64, slots: int = 16, seconds: float = 30.0, **options: Any) -> AsyncIterator[Standing]:
+    async def made(
+        transport: Transport, queue: int = 64, slots: int = 16, seconds: float = 30.0, **options: Any
+    ) -> AsyncIterator[Standing]:
         gateway = Gateway(Upstream(transport, queue, slots), seconds, passports(settings().root), **options)
         app = create(gateway)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:

@@ -26,6 +26,35 @@ async def test_a_text_is_searched_and_categorized(gateway: httpx.AsyncClient) ->
     assert found.headers["content-type"] == "application/json"
 
 
+async def test_a_text_has_a_vector_and_a_topic_its_products(gateway: httpx.AsyncClient) -> None:
+    vector = await gateway.post("/v1/embed", json={"text": "red sofa"})
+    [result] = ANSWERS["embed"].model_validate(vector.json()).model_dump()["results"]
+    assert sum(each * each for each in result["vector"]) == pytest.approx(1, abs=1e-3)
+    liked = ["p0", "p1"]
+    as_json = await gateway.post("/v1/recommend", json={"text": "sofa", "liked": liked, "k": 5})
+    as_form = await gateway.post("/v1/recommend", data={"text": "sofa", "liked": liked, "k": 5}, files={"audio": b""})
+    shown = [each["id"] for each in ANSWERS["recommend"].model_validate(as_json.json()).model_dump()["results"]]
+    assert as_json.json()["results"] == as_form.json()["results"] and len(shown) == 5 and not {*shown} & {*liked}
+    assert (await gateway.post("/v1/recommend", json={"liked": liked})).status_code == 200
+    assert problem(await gateway.post("/v1/recommend", json={"liked": ["nobody's"]}), 404)["id"]
+
+
+async def test_similar_products(gateway: httpx.AsyncClient) -> None:
+    found = await gateway.get("/v1/products/p0/similar", params={"k": 4, "effort": "high"})
+    shown = [each["id"] for each in found.json()["results"]]
+    assert found.status_code == 200 and found.json()["task"] == "similar" and len(shown) == 4 and "p0" not in shown
+    for unknown in ("nobody's", "a%2Fb"):
+        assert problem(await gateway.get(f"/v1/products/{unknown}/similar"), 404)
+
+
+async def test_filters_hold_in_both_forms(gateway: httpx.AsyncClient) -> None:
+    wanted = {"price": {"min": 15, "max": 20.5}}
+    as_json = await gateway.post("/v1/search", json={"text": "sofa", "filters": wanted, "k": 50})
+    as_form = await gateway.post("/v1/search", data={"text": "sofa", "filters": json.dumps(wanted), "k": 50}, files={"audio": b""})
+    prices = [each["price"] for each in as_json.json()["results"]]
+    assert sorted(prices) == [15, 16, 17, 18, 19, 20] and as_form.json()["results"] == as_json.json()["results"]
+
+
 async def test_a_form_says_what_json_says(gateway: httpx.AsyncClient, picture: Callable[[int], bytes]) -> None:
     image = picture(40)
     as_json = await gateway.post("/v1/search", json={"text": "red", "k": 4, "image": base64.b64encode(image).decode()})
@@ -130,10 +159,10 @@ async def test_a_wrong_form_is_refused(gateway: httpx.AsyncClient, form: dict[st
     problem(await gateway.post("/v1/search", data=form.get("data"), files=files), 400)
 
 
-@pytest.mark.parametrize("kind", ["multipart/form-data", "multipart/form-data; boundary=x", "multipart/form-data; boundary=x; charset=nope"])
-async def test_a_form_that_is_none_is_refused(gateway: httpx.AsyncClient, kind: str) -> None:
+@pytest.mark.parametrize("options", ["", "; boundary=x", "; boundary=x; charset=nope"])
+async def test_a_form_that_is_none_is_refused(gateway: httpx.AsyncClient, options: str) -> None:
     body = b"--x\r\nContent-Disposition: form-data\r\n\r\na\r\n--x--\r\n"
-    problem(await gateway.post("/v1/search", content=body, headers={"Content-Type": kind}), 400)
+    problem(await gateway.post("/v1/search", content=body, headers={"Content-Type": f"multipart/form-data{options}"}), 400)
 
 
 async def test_a_large_body_is_refused_before_it_is_read(gateway: httpx.AsyncClient, model: Any) -> None:
