@@ -1,6 +1,6 @@
 """What the gateway costs and what it stands: the same predictor behind the gateway and TorchServe, in KServe's server and in a loop.
 
-    python benchmarks/serving.py --home .goodsight --peer /path/to/venv/bin/python [--seconds 20]
+    python benchmarks/serving_load.py --home .goodsight --peer /path/to/venv/bin/python [--seconds 20]
 
 `--peer` is the Python of an environment with KServe in which this project's packages are found too: its own pins do not go with ours.
 All three answer the same requests on the sample (a third each: words, a photo, both), one model thread each, on one machine with the
