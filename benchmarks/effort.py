@@ -1,6 +1,6 @@
 """What each level of effort takes and is worth, from one deployed version: the same requests at every level, one after the other.
 
-    OMP_NUM_THREADS=1 python benchmarks/effort.py --home .goodsight [--products 200]
+    GOODSIGHT_HOME=.goodsight OMP_NUM_THREADS=1 python benchmarks/effort.py [--products 200]
 
 The requests are those of held-out products: the category by the title, by the photo, by both; and the product found by another
 photo of it with a query's words beside (the index is the one that serves; words count through the vector alone). The levels take
@@ -47,23 +47,23 @@ class Question:
 def questions(snapshot: Path, count: int) -> Iterator[Question]:
     """Of the first `count` held-out products that have a title and a photo."""
     opened = Snapshot.open(snapshot)
-    words: dict[str, str] = {}
-    for row in opened.queries(["text", "kind", "split", "relevant"]).to_pylist():
-        if row["split"] == "test" and row["kind"] == "text":
-            words |= dict.fromkeys(row["relevant"], row["text"])
+    asked: dict[str, dict[str, Any]] = {"text": {}, "image": {}}  # a held-out query of each kind, by product
+    for row in opened.queries(["text", "image", "kind", "split", "relevant"]).to_pylist():
+        if row["split"] == "test" and row["kind"] in asked:
+            asked[row["kind"]] |= dict.fromkeys(row["relevant"], row[row["kind"]])
     for row in _held_out(opened, count):
-        title, photo, category = row["title"], row["images"][0], frozenset([row["category"]])
+        title, photo, category = row["title"], row["images"][0], frozenset([" > ".join(row["category_path"])])
         yield Question("category by title", {"task": "categorize", "text": title}, category)
         yield Question("category by photo", {"task": "categorize", "image": photo}, category)
         yield Question("category by both", {"task": "categorize", "text": title, "image": photo}, category)
-        if row["id"] in words and len(row["images"]) > 1:
-            asked = {"task": "search", "text": words[row["id"]], "image": row["images"][1], "lexical": 0}
-            yield Question("product by photo and words", asked, frozenset([row["id"]]))
+        if all(row["id"] in of for of in asked.values()):
+            post = {name: of[row["id"]] for name, of in asked.items()}
+            yield Question("product by photo and words", {"task": "search", **post, "lexical": 0}, frozenset([row["id"]]))
 
 
 def _held_out(opened: Snapshot, count: int) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
-    for batch in opened.product_batches(["id", "title", "images", "category", "split"]):
+    for batch in opened.product_batches(["id", "title", "images", "category_path", "split"]):
         found += [row for row in batch.to_pylist() if row["split"] == "test" and row["title"] and row["images"]]
     return found[:count]
 
@@ -99,16 +99,15 @@ def figures(rows: list[Asked], high: list[Asked]) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--home", type=Path, default=settings().root)
     parser.add_argument("--products", type=int, default=200)
-    chosen = parser.parse_args()
+    chosen, home = parser.parse_args(), settings().root
     keep_freed_memory()
     torch.set_num_threads(1)
-    served = current(chosen.home)
-    assert served, f"nothing is deployed in {chosen.home}"
-    archive = store(chosen.home) / served.archive
+    served = current(home)
+    assert served, f"nothing is deployed in {home}"
+    archive = store(home) / served.archive
     predictor = Predictor.load(archive / "candidate", archive / "index", served.version)
-    snapshot = max(chosen.home.glob("pipeline/*/validate-component/snapshot"))
+    snapshot = max(home.glob("pipeline/*/validate-component/snapshot"))
     answers: dict[str, dict[str, list[Asked]]] = {}
     for number, question in enumerate(questions(snapshot, chosen.products)):
         turn = number % len(EFFORTS)
