@@ -132,10 +132,13 @@ class Architecture(nn.Module, ABC):
 
     # The faces that serving sees
 
+    efforts: tuple[Effort, ...] = ("high",)  # the levels that its weights tell apart, see `at_effort`
+
     @contextmanager
     def at_effort(self, effort: Effort) -> Iterator[Effort]:
-        """Within the block answers cost as much as `effort` says. Yields the level that is in force: "high" always, for an
-        architecture whose weights serve one depth alone.
+        """Within the block answers cost as much as `effort` says, "high" being what the model is judged at.
+
+        Yields the level that is in force: "high" always, for an architecture whose weights serve one depth alone.
         """
         yield "high"
 

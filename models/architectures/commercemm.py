@@ -1,7 +1,8 @@
 """CommerceMM (Yu et al., KDD 2022, arXiv 2202.07247): image tower, text tower, one stack of layers, three embeddings.
 
 The stack's first K layers see the text alone, the others text and image tokens together (merged attention); K is drawn
-anew in every pretraining step (modality randomization), so one set of weights serves every K: a larger K is cheaper.
+anew in every pretraining step (modality randomization), so one set of weights serves every K: a larger K is cheaper. An answer
+may take one of three depths (`at_effort`): the configured K, the largest, or no layer at all, where m is what it starts as.
 Legend: B batch, V views, G image tokens a view, T text tokens, D width, C channels of the image tower.
 
 Two choices of ours for small data, where the paper is silent: the text projection starts as the identity, so that t starts
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 
 from models.architectures.base import DualEncoder, Embeddings, presence
 from models.architectures.layers import EncoderLayer, projection
-from models.config import ModelConfig
+from models.config import EFFORTS, Effort, ModelConfig
 from models.dataset import Batch
 
 POOLS = 4  # means of the image tokens that i is made of
@@ -29,11 +30,14 @@ POOLS = 4  # means of the image tokens that i is made of
 class CommerceMM(DualEncoder):
     """Objectives: itc, itm, mlm, mim_kl, mim_fr in one update; up to 3 x 3 Omni-Retrieval terms in the other."""
 
+    efforts = EFFORTS
+
     def __init__(self, config: ModelConfig, classes: int = 0) -> None:
         width = config.width
         super().__init__(config, classes, class_width=3 * width)
         channels = self.towers.image_channels
         self.text_layers = config.text_layers  # K
+        self.fuses = True
         self.image_norm = nn.LayerNorm(channels)
         self.image_pool = nn.Linear(channels, POOLS)
         self.image_project = projection(POOLS * channels, width, config.dropout)
@@ -71,6 +75,16 @@ class CommerceMM(DualEncoder):
             yield
         finally:
             self.text_layers = before
+
+    @contextmanager
+    def at_effort(self, effort: Effort) -> Iterator[Effort]:
+        """high: K as configured; medium: the largest K; low: no layer of the stack."""
+        before, self.fuses = self.fuses, effort != "low"
+        try:
+            with self.split_at(self.text_layers if effort == "high" else len(self.layers) - 1):
+                yield effort
+        finally:
+            self.fuses = before
 
     def image_embedding(self, tokens: Batch) -> Tensor:
         """i: `(B, D)` from `POOLS` attention-weighted means of the image tokens that are there (even ones at the start)."""
@@ -122,7 +136,7 @@ class CommerceMM(DualEncoder):
         found = self.unimodal(tokens)
         first = self.first_token(tokens, found.image, found.text)
         both = found.has_image & found.has_text
-        multimodal = self.multimodal(first, self.fuse(tokens, first)[0])
+        multimodal = self.multimodal(first, self.fuse(tokens, first)[0]) if self.fuses else F.normalize(first, dim=-1)
         return Embeddings(found.image, found.text, multimodal, found.has_image, found.has_text, both)
 
     def match(self, batch: Batch) -> Tensor:
@@ -135,7 +149,8 @@ class CommerceMM(DualEncoder):
     def class_features(self, tokens: Batch) -> Tensor:
         """i and t, as long as the normed states are, and the first token of the stack, `(B, 3 * D)`."""
         found = self.unimodal(tokens)
-        state, _ = self.fuse(tokens, self.first_token(tokens, found.image, found.text))
+        first = self.first_token(tokens, found.image, found.text)
+        state = self.fuse(tokens, first)[0] if self.fuses else self.norm(first + self.modality[0])
         image, text = found.image * found.has_image[:, None], found.text * found.has_text[:, None]
         return torch.cat([image * self.config.width**0.5, text * self.config.width**0.5, state], dim=-1)
 

@@ -134,6 +134,21 @@ def test_a_model_that_gains_nothing_by_it_does_not_re_rank(predictor: Predictor)
         predictor.predict({"task": "search", "text": "sofa", "rerank": True})
 
 
+@pytest.mark.parametrize("task", ["categorize", "embed"])
+def test_effort_changes_the_answer_and_only_its_own(predictor: Predictor, picture: Callable[[int], bytes], task: str) -> None:
+    asked = [{"task": task, "text": "red sofa", "image": picture(40), "effort": effort} for effort in ("low", "high", "medium", "low")]
+    answers = predictor.predict_batch([parse(request) for request in asked])
+    assert [answer["effort"] for answer in answers] == ["low", "high", "medium", "low"]
+    low, high, medium, again = (answer["results"] for answer in answers)
+    assert low == again and low != medium != high != low
+    assert predictor.predict({**asked[0], "effort": None}) == answers[1]
+
+
+def test_a_model_of_one_depth_says_so(of_five: Predictor) -> None:
+    low, usual = (of_five.predict({"task": "categorize", "text": "red sofa", "effort": effort}) for effort in ("low", None))
+    assert low == usual and low["effort"] == "high"
+
+
 def test_a_vector_comes_back_as_every_batch_gives_it(predictor: Predictor, picture: Callable[[int], bytes]) -> None:
     """Tasks that share a model go through it together, and each gets its own."""
     requests = [

@@ -239,3 +239,40 @@ def test_the_temperature_stays_within_bounds() -> None:
     for start, scale in ((-50.0, 2.0), (50.0, 100.0)):
         model.log_scale.data.fill_(start)
         assert model.scale.item() == pytest.approx(scale)
+
+
+@torch.inference_mode()
+def test_effort_is_the_depth_of_the_fusion(model: CommerceMM, raw: dict[str, Tensor]) -> None:
+    """The row with both modalities changes with every level, those of one alone stay as they are in search."""
+    found = {}
+    for effort in model.efforts:
+        with model.at_effort(effort) as done:
+            assert done == effort
+            found[effort] = model.embed(raw)
+    with model.split_at(len(model.layers) - 1):
+        assert torch.equal(found["medium"], model.embed(raw))
+    assert torch.equal(found["high"], model.embed(raw))
+    parts = model.unimodal(model.encode(raw))
+    together = F.normalize(parts.image[0] + parts.text[0], dim=0)
+    assert close(found["low"][0], F.normalize(torch.cat([parts.image[0], parts.text[0], together]), dim=0))
+    for one, other in (("low", "medium"), ("medium", "high")):
+        assert not close(found[one][0], found[other][0], within=1e-4)
+        assert close(found[one][1:], found[other][1:])
+
+
+@torch.inference_mode()
+def test_a_category_at_low_effort_needs_no_layer(raw: dict[str, Tensor]) -> None:
+    model = tiny_model(classes=4)
+    high = model.classify(raw)
+    with model.at_effort("low"):
+        before = model.classify(raw)
+        for layer in model.layers:
+            layer.register_forward_hook(lambda *_: pytest.fail("a layer ran"))
+        assert torch.equal(model.classify(raw), before)
+    assert not close(before, high, within=1e-4)
+
+
+def test_effort_ends_with_the_block_also_when_it_fails(model: CommerceMM) -> None:
+    with pytest.raises(RuntimeError), model.at_effort("low"):
+        raise RuntimeError
+    assert (model.fuses, model.text_layers) == (True, model.config.text_layers)

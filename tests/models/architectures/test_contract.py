@@ -12,7 +12,7 @@ from torch import Tensor
 
 from models.architectures import build
 from models.architectures.base import presence
-from models.config import ARCHITECTURES, MODALITIES, as_dict, config_of, model_config
+from models.config import ARCHITECTURES, EFFORTS, MODALITIES, as_dict, config_of, model_config
 from models.dataset import MASKS, ProductData
 from models.pretraining import OBJECTIVES, pretrain
 from models.pretraining.batches import omni_update
@@ -175,3 +175,15 @@ def test_a_configuration_comes_back(name: str) -> None:
         config = model_config(name, size)
         assert config_of(as_dict(config)) == config
         assert set(config.modalities) <= set(MODALITIES)
+
+
+@torch.inference_mode()
+def test_every_effort_answers_and_says_which_was_in_force(model: Any, data: ProductData) -> None:
+    batch, usual = data.products(rows(1, 3, 6)), model.embed(data.products(rows(1, 3, 6)))
+    for effort in EFFORTS:
+        with model.at_effort(effort) as done:
+            vectors, logits = model.embed(batch), model.classify(batch)
+        assert done == (effort if effort in model.efforts else "high")
+        assert vectors.isfinite().all() and logits.isfinite().all()
+        assert close(vectors, usual) == (done == "high")
+    assert close(model.embed(batch), usual)
