@@ -18,6 +18,11 @@ def sha256_bytes(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def key64(text: str) -> int:
+    """64 bits of a digest of `text`: a key to look it up by in a sorted array."""
+    return int.from_bytes(hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest(), "little")
+
+
 def canonical_json(value: Any) -> str:
     """One text for equal values: sorted keys, no spaces, no NaN (RFC 8259)."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)

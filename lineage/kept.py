@@ -17,6 +17,7 @@ from goodsight.settings import settings
 from lineage import signing
 from lineage.graph import State
 
+ARRAYS = (".safetensors", ".faiss", ".parquet", ".arrow", ".npy")
 LARGE = 4 * 2**20  # bytes; a file of more is read by a deep check alone
 STORE, ARTIFACTS = "serving/store", "mlartifacts"
 HINT = "Restore it from a backup, or serve another version: goodsight models list"
@@ -109,8 +110,8 @@ def _object(path: Path) -> dict[str, Any]:
 
 
 def documents(folder: Path) -> Iterator[Path]:
-    """What a registered model says in words and figures: every file of it but weights."""
-    yield from (path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix not in (".safetensors", ".faiss", ".parquet"))
+    """What a registered model says in words and figures: every file of it but weights and tables."""
+    yield from (path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix not in ARRAYS)
 
 
 def checked(copies: Sequence[Path], check: Callable[[Path], str]) -> tuple[State, str]:

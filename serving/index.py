@@ -1,97 +1,35 @@
-"""The vector index: the products of one snapshot, embedded by one bundle, searched by inner product.
+"""The index: the products of one snapshot, embedded by one bundle, found by vectors, words and filters.
 
-A folder: `vectors.faiss`, `products.parquet` (row n belongs to vector n) and `index.json`, whose digest covers both files
-and where they come from, and `model.sig`. Loading refuses altered bytes, an unknown signer, and an index that another bundle
-made: its vectors would mean nothing.
+A folder: `vectors.faiss` and `products.arrow` (row n belongs to vector n), `filters/`, `words/`, `facets.json`, `index.json`, whose
+digest covers all of these and where they come from, and `model.sig`. Loading refuses altered bytes, an unknown signer, and an
+index that another bundle made: its vectors would mean nothing. What is loaded is mapped into memory, not read.
+Legend: N products, D numbers of a vector, Q queries.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from goodsight.digests import sha256_file, sha256_json
-from goodsight.errors import InputError, IntegrityError, NotFoundError
+from goodsight.digests import sha256_files, sha256_json
+from goodsight.errors import InputError, IntegrityError
 from goodsight.files import read_json, whole_folder, write_json
 from lineage.signing import sign, verify
 from serving.filters import Filters
+from serving.fusion import METHODS, MOST_QUERIES, POOL, VECTORS_ALONE, Held, measured
+from serving.listing import COLUMNS, Listing, write_listing
+from serving.nearest import SPARE, Allowed, Nearest, best, build_vectors, extend_vectors
+from serving.words import Words, write_words
 
-VECTORS, PRODUCTS, RECORD = "vectors.faiss", "products.parquet", "index.json"
-COLUMNS = ("id", "title", "category", "price")
+RECORD = "index.json"
 PROVENANCE = ("candidate", "bundle", "snapshot")
-KIND = "flat"
+OPTIONAL = ("attributes", "words", "content")
 REMAKE = "Make the index again from the snapshot and the bundle."
-
-
-def _checked(vectors: np.ndarray, products: pa.Table) -> np.ndarray:
-    if vectors.ndim != 2 or vectors.shape[0] != products.num_rows:
-        raise InputError(f"Vectors of shape {vectors.shape} do not belong to {products.num_rows} products.")
-    if not products.num_rows:
-        raise InputError("There are no products to index.", "Index a snapshot that has products.")
-    if not np.isfinite(vectors).all():
-        raise InputError(f"{(~np.isfinite(vectors).all(axis=1)).sum()} of {len(vectors)} vectors are not finite.", REMAKE)
-    return np.ascontiguousarray(vectors, dtype=np.float32)
-
-
-def build_index(vectors: np.ndarray, products: pa.Table, provenance: Mapping[str, str], out: Path) -> str:
-    """Writes the signed index of `vectors` (N, D), L2-normalised float32, and returns its digest.
-
-    `products` has N rows of id, title, category, price and, for filters, `attributes` (a JSON object as text);
-    `provenance` the digests of `candidate`, `bundle` and `snapshot`.
-    Raises `InputError` when the two do not match or a vector is not finite.
-    """
-    import faiss
-
-    array = _checked(vectors, products)
-    engine = faiss.IndexFlatIP(array.shape[1])
-    engine.add(array)
-    record: dict[str, Any] = {name: provenance[name] for name in PROVENANCE}
-    record |= {"kind": KIND, "dimension": engine.d, "count": engine.ntotal}
-    with whole_folder(out) as folder:
-        faiss.write_index(engine, str(folder / VECTORS))
-        if "attributes" not in products.column_names:
-            products = products.append_column("attributes", pa.nulls(products.num_rows, pa.string()))
-        pq.write_table(products.select((*COLUMNS, "attributes")), folder / PRODUCTS)
-        record["files"] = {name: sha256_file(folder / name) for name in (VECTORS, PRODUCTS)}
-        digest = sha256_json(record)
-        write_json(folder / RECORD, {**record, "digest": digest})
-        sign(folder)
-    return digest
-
-
-def _verified(path: Path, bundle_digest: str) -> dict[str, Any]:
-    """The record of the index at `path`, once its signature, every byte and its bundle are found to be right."""
-    verify(path)
-    record = read_json(path / RECORD)
-    try:
-        content = {name: value for name, value in record.items() if name != "digest"}
-        if record["digest"] != sha256_json(content):
-            raise IntegrityError(f"{path / RECORD} was altered: its digest does not match.", REMAKE)
-        if record["bundle"] != bundle_digest:
-            found, wanted = record["bundle"][:12], bundle_digest[:12]
-            raise IntegrityError(f"The index {path} was made by bundle {found}, not by bundle {wanted}.", REMAKE)
-    except (KeyError, TypeError, AttributeError, OSError) as error:
-        raise IntegrityError(f"The index {path} is not whole: {error!r}.", REMAKE) from error
-    return record
-
-
-def _has(attributes: Mapping[str, Any], filters: Filters) -> bool:
-    lists = {name.casefold(): value if isinstance(value, list) else [value] for name, value in attributes.items()}
-    known = {name: {_text(each) for each in values} for name, values in lists.items()}
-    asked = {name.casefold(): {value.casefold() for value in values} for name, values in filters.attributes.items() if values}
-    return all(known.get(name, set()) & values for name, values in asked.items())
-
-
-def _text(value: Any) -> str:
-    return value.casefold() if isinstance(value, str) else json.dumps(value)
 
 
 @dataclass(frozen=True)
@@ -109,76 +47,205 @@ class Wanted:
     excluded: tuple[str, ...] = ()
 
 
+def _checked(vectors: np.ndarray, products: pa.Table) -> np.ndarray:
+    if vectors.ndim != 2 or vectors.shape[0] != products.num_rows:
+        raise InputError(f"Vectors of shape {vectors.shape} do not belong to {products.num_rows} products.")
+    if not products.num_rows:
+        raise InputError("There are no products to index.", "Index a snapshot that has products.")
+    return _finite(vectors)
+
+
+def _finite(vectors: np.ndarray) -> np.ndarray:
+    if not np.isfinite(vectors).all():
+        raise InputError(f"{(~np.isfinite(vectors).all(axis=1)).sum()} of {len(vectors)} vectors are not finite.", REMAKE)
+    return np.ascontiguousarray(vectors, dtype=np.float32)
+
+
+def build_index(
+    vectors: np.ndarray,
+    products: pa.Table,
+    provenance: Mapping[str, str],
+    out: Path,
+    held: Held | None = None,
+    flat_floats: int | None = None,
+) -> str:
+    """Writes the signed index of `vectors` (N, D), L2-normalised float32, and returns its digest.
+
+    `products` has N rows of id, title, category, price, and may have `attributes` (a JSON object as text) to filter by, `words`
+    to be found by beside title and category, and `content` (a digest of all that was embedded) for `update_index`; `provenance`
+    the digests of `candidate`, `bundle` and `snapshot`. `held` queries say how much words count, and tune the search. More than
+    `flat_floats` numbers are searched by a graph (default: the size that was measured).
+    Raises `InputError` when the two do not match or a vector is not finite.
+    """
+    array, rows = _checked(vectors, products), _complete(products)
+    with whole_folder(out) as folder:
+        record = build_vectors(array, folder, held.vectors if held else None, flat_floats)
+        return _finished(folder, record, rows, provenance, held)
+
+
+def update_index(
+    old: Index,
+    fresh: np.ndarray,
+    products: pa.Table,
+    provenance: Mapping[str, str],
+    out: Path,
+    held: Held | None = None,
+    flat_floats: int | None = None,
+) -> str:
+    """As `build_index`, with the vectors of `old` for the products that it has with equal `content`; returns the new digest.
+
+    `fresh` (M, D) are the vectors of the others, in order of `products` (`Index.unchanged` tells which). A graph gets them linked
+    in, and what left the catalogue stays in it as a way to others, until that is more than `SPARE` of it.
+    Raises `InputError` when `old` was made by another bundle or a vector is missing.
+    """
+    kept = old.unchanged(products)
+    if provenance["bundle"] != old.record["bundle"]:
+        raise InputError("The index to go on from was made by another bundle: its vectors mean something else.", REMAKE)
+    if len(fresh) != (kept < 0).sum():
+        raise InputError(f"There are {len(fresh)} vectors for {(kept < 0).sum()} new or changed products.")
+    total = old.nearest.count + len(fresh)
+    if old.record["kind"] == "flat" or len(kept) < (1 - SPARE) * total:
+        vectors = np.empty((len(kept), old.record["dimension"]), np.float32)
+        vectors[kept >= 0], vectors[kept < 0] = old.nearest.vectors(kept[kept >= 0]), fresh
+        return build_index(vectors, products, provenance, out, held, flat_floats)
+    places = np.where(kept >= 0, kept, -1)
+    places[kept < 0] = np.arange(old.nearest.count, total)
+    order: list[int | None] = [None] * total  # row of the graph -> row of `products`
+    for row, place in enumerate(places.tolist()):
+        order[place] = row
+    with whole_folder(out) as folder:
+        record = extend_vectors(old.folder, _finite(fresh), folder, held.vectors if held else None)
+        return _finished(folder, record, _complete(products).take(pa.array(order, pa.int64())), provenance, held)
+
+
+def _complete(products: pa.Table) -> pa.Table:
+    for name in set(OPTIONAL) - set(products.column_names):
+        products = products.append_column(name, pa.nulls(products.num_rows, pa.string()))
+    return products.select((*COLUMNS, *OPTIONAL))
+
+
+def _finished(folder: Path, record: dict[str, Any], products: pa.Table, provenance: Mapping[str, str], held: Held | None) -> str:
+    """Writes all of the index beside its vectors, the record last, and signs it."""
+    write_listing(products, folder)
+    columns = [products[name].to_pylist() for name in ("title", "category", "words")]
+    write_words((" ".join(filter(None, texts)) for texts in zip(*columns, strict=True)), folder)
+    record |= {name: provenance[name] for name in PROVENANCE}
+    record |= {"count": products.num_rows - products["id"].null_count, "rows": products.num_rows, "fusion": VECTORS_ALONE}
+    if held:
+        record["fusion"] = _fusion(_opened(folder, record), held)
+    record["files"] = sha256_files(folder)
+    digest = sha256_json(record)
+    write_json(folder / RECORD, {**record, "digest": digest})
+    sign(folder)
+    return digest
+
+
+def _fusion(index: Index, held: Held) -> dict[str, Any]:
+    allowed, pools = Allowed.of(index.listing.passing(None)), []
+    for text, vector, ids in list(zip(held.texts, held.vectors, held.relevant, strict=False))[:MOST_QUERIES]:
+        rows, near, words = index.pool(vector, text, POOL, allowed)
+        pools.append((near, words, np.isin(rows, [row for id in ids if (row := index.listing.row_of(id)) is not None])))
+    return measured(pools)
+
+
+def _verified(path: Path, bundle_digest: str) -> dict[str, Any]:
+    """The record of the index at `path`, once its signature, every byte and its bundle are found to be right."""
+    verify(path)
+    record = read_json(path / RECORD)
+    try:
+        content = {name: value for name, value in record.items() if name != "digest"}
+        if record["digest"] != sha256_json(content):
+            raise IntegrityError(f"{path / RECORD} was altered: its digest does not match.", REMAKE)
+        if record["bundle"] != bundle_digest:
+            found, wanted = record["bundle"][:12], bundle_digest[:12]
+            raise IntegrityError(f"The index {path} was made by bundle {found}, not by bundle {wanted}.", REMAKE)
+        if "fusion" not in record:
+            raise IntegrityError(f"The index {path} was made by an older version of Goodsight.", REMAKE)
+    except (KeyError, TypeError, AttributeError, OSError) as error:
+        raise IntegrityError(f"The index {path} is not whole: {error!r}.", REMAKE) from error
+    return record
+
+
+def _opened(folder: Path, record: dict[str, Any]) -> Index:
+    return Index(folder, record, Listing.open(folder), Nearest.open(folder, record), Words.open(folder))
+
+
 @dataclass(frozen=True)
 class Index:
-    """A verified index in memory."""
+    """A verified index, mapped into memory."""
 
-    digest: str
-    snapshot: str
-    products: pa.Table
-    engine: Any
+    folder: Path
+    record: dict[str, Any]
+    listing: Listing
+    nearest: Nearest
+    words: Words
 
     @staticmethod
     def load(path: Path, bundle_digest: str) -> Index:
         """The index at `path`. Raises `IntegrityError` for altered or unsigned bytes or an index of another bundle."""
         record = _verified(path, bundle_digest)
-        import faiss
+        found = _opened(path, record)
+        if not found.nearest.count == found.listing.count == record["rows"]:
+            raise IntegrityError(f"The index {path} has {found.nearest.count} vectors for {found.listing.count} products.", REMAKE)
+        return found
 
-        engine = faiss.read_index(str(path / VECTORS))
-        products = pq.read_table(path / PRODUCTS)
-        if not engine.ntotal == products.num_rows == record["count"]:
-            raise IntegrityError(f"The index {path} has {engine.ntotal} vectors for {products.num_rows} products.", REMAKE)
-        return Index(record["digest"], record["snapshot"], products, engine)
+    @property
+    def digest(self) -> str:
+        return str(self.record["digest"])
+
+    @property
+    def snapshot(self) -> str:
+        return str(self.record["snapshot"])
+
+    @property
+    def facets(self) -> dict[str, Any]:
+        """What can be filtered by: categories, the range of prices, the commonest attributes and values, with their numbers."""
+        return self.listing.facets
 
     @property
     def ids(self) -> list[str]:
         """Of the products, in order of their vectors."""
-        return self.products["id"].to_pylist()
-
-    @cached_property
-    def rows(self) -> dict[str, int]:
-        """Product id -> its row."""
-        return {id: row for row, id in enumerate(self.ids)}
+        return [id for id in self.listing.products["id"].to_pylist() if id is not None]
 
     @property
     def vectors(self) -> np.ndarray:
         """(N, D), float32."""
-        return self.engine.reconstruct_n(0, self.engine.ntotal)
+        return self.nearest.vectors(np.flatnonzero(self.listing.passing(None)))
 
     def vectors_of(self, ids: Sequence[str]) -> np.ndarray:
         """(N, D) of the products `ids`. Raises `NotFoundError` when one is not in the index."""
-        if absent := [id for id in ids if id not in self.rows]:
-            raise NotFoundError(f"There is no product {absent[0]!r}.", "Take ids from the answers of this version.")
-        return self.engine.reconstruct_batch(np.array([self.rows[id] for id in ids], dtype=np.int64))
+        return self.nearest.vectors(self.listing.rows_of(ids))
+
+    def unchanged(self, products: pa.Table) -> np.ndarray:
+        """(M,) for each of `products` its row here, -1 where it is new or its `content` is another."""
+        rows = [self.listing.row_of(id) for id in products["id"].to_pylist()]
+        known = self.listing.products["content"].take(pa.array(rows, pa.int64())).to_pylist()
+        told = zip(rows, known, products["content"].to_pylist(), strict=True)
+        return np.array([row if row is not None and old is not None and old == new else -1 for row, old, new in told], np.int64)
 
     def search(self, queries: np.ndarray, wanted: Sequence[Wanted]) -> list[list[tuple[dict[str, Any], float]]]:
         """For each of `queries` (Q, D) the products that are `wanted` of it, best first: (id, title, category, price) and score."""
-        return [self._nearest(query, each) for query, each in zip(queries, wanted, strict=True)]
+        found = [self._found(query, each) for query, each in zip(queries, wanted, strict=True)]
+        return [list(zip(self.listing.take(rows), map(float, scores), strict=True)) for rows, scores in found]
 
-    def _nearest(self, query: np.ndarray, wanted: Wanted) -> list[tuple[dict[str, Any], float]]:
-        import faiss
+    def _found(self, query: np.ndarray, wanted: Wanted) -> tuple[np.ndarray, np.ndarray]:
+        allowed = Allowed.of(self.listing.passing(wanted.filters, wanted.excluded))
+        fusion = self.record["fusion"]
+        lexical = (fusion["lexical"] if wanted.lexical is None else wanted.lexical) if wanted.text else 0.0
+        if not lexical:
+            return self.nearest.search(query, wanted.k, allowed)
+        rows, near, words = self.pool(query, wanted.text or "", max(POOL, 2 * wanted.k), allowed)
+        if lexical == 1:
+            rows, near, words = rows[words > 0], near[words > 0], words[words > 0]
+        return best(rows, METHODS[fusion["method"]](near, words, lexical), wanted.k)
 
-        allowed = self._allowed(wanted)
-        k = min(wanted.k, int(allowed.sum()))
-        if not k:
-            return []
-        chosen = faiss.SearchParameters(sel=faiss.IDSelectorBatch(np.flatnonzero(allowed)))
-        scores, rows = self.engine.search(np.ascontiguousarray(query[None], dtype=np.float32), k, params=chosen)
-        return list(zip(self.products.take(rows[0]).select(COLUMNS).to_pylist(), map(float, scores[0]), strict=True))
-
-    def _allowed(self, wanted: Wanted) -> np.ndarray:
-        """(N,) bool: which products may be answered."""
-        allowed = np.ones(self.products.num_rows, dtype=bool)
-        allowed[[self.rows[id] for id in wanted.excluded if id in self.rows]] = False
-        filters = wanted.filters or Filters()
-        if filters.category:
-            of = [any(c == each or c.startswith(f"{each} > ") for each in filters.category) for c in self.products["category"].to_pylist()]
-            allowed &= np.array(of)
-        price = np.array(self.products["price"].to_numpy(), dtype=np.float64)
-        if filters.price.min is not None:
-            allowed &= price >= filters.price.min
-        if filters.price.max is not None:
-            allowed &= price <= filters.price.max
-        if any(filters.attributes.values()):
-            allowed &= np.array([_has(json.loads(text or "{}"), filters) for text in self.products["attributes"].to_pylist()])
-        return allowed
+    def pool(self, query: np.ndarray, text: str, size: int, allowed: Allowed) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rows that are among the `size` best by vector or by words, their inner products and their BM25 scores."""
+        rows, _ = self.nearest.search(query, size, allowed)
+        words = self.words.scores(text)
+        if words is None:
+            return rows, self.nearest.scores(query, rows), np.zeros(len(rows), np.float32)
+        having = np.flatnonzero((words > 0) & allowed.mask)
+        by_words, _ = best(having, words[having], size)
+        rows = np.union1d(rows, by_words)
+        return rows, self.nearest.scores(query, rows), words[rows]

@@ -23,6 +23,9 @@ from serving.index import Index, Wanted, build_index
 PROVENANCE = {"candidate": "c" * 64, "bundle": "b" * 64, "snapshot": "s" * 64}
 
 
+FILES = ["vectors.faiss", "products.arrow", "filters/rows.npy", "words/indptr.csc.index.npy", "facets.json", "index.json", "model.sig"]
+
+
 def unit(rows: int, width: int = 8, seed: int = 0) -> np.ndarray:
     vectors = np.random.default_rng(seed).normal(size=(rows, width)).astype(np.float32)
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -63,7 +66,7 @@ def test_the_same_input_has_the_same_digest(folder: Path, tmp_path: Path) -> Non
     assert build_index(unit(30), table(30), PROVENANCE, tmp_path / "again") == read_json(folder / "index.json")["digest"]
 
 
-@given(name=st.sampled_from(["vectors.faiss", "products.parquet", "index.json", "model.sig"]), place=st.floats(0, 1, exclude_max=True))
+@given(name=st.sampled_from(FILES), place=st.floats(0, 1, exclude_max=True))
 def test_a_changed_byte_is_refused(folder: Path, name: str, place: float) -> None:
     path = folder / name
     whole = path.read_bytes()
@@ -76,7 +79,7 @@ def test_a_changed_byte_is_refused(folder: Path, name: str, place: float) -> Non
         path.write_bytes(whole)
 
 
-@pytest.mark.parametrize("name", ["vectors.faiss", "products.parquet"])
+@pytest.mark.parametrize("name", ["vectors.faiss", "products.arrow", "words/vocabulary.npy"])
 def test_a_missing_file_is_refused(folder: Path, tmp_path: Path, name: str) -> None:
     shutil.copytree(folder, tmp_path / "copy")
     (tmp_path / "copy" / name).unlink()
