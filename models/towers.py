@@ -203,6 +203,7 @@ class BertTower(nn.Module):
         self.width, self.vocabulary = int(config.hidden_size), int(config.vocab_size)
         self.is_word: Tensor  # (vocabulary,): 0 for special tokens and punctuation
         self.register_buffer("is_word", torch.ones(self.vocabulary))
+        self._kept_centre: tuple[tuple[int, int], Tensor] | None = None  # of which state of the words, and the mean
 
     def load_pretrained(self) -> None:
         if self.published:
@@ -246,10 +247,20 @@ class BertTower(nn.Module):
         """`(vocabulary, W)`."""
         return self.net.embeddings.word_embeddings.weight
 
+    def _centre(self) -> Tensor:
+        """`(W,)`: the mean of all word embeddings; of a tower that does not learn it is kept, for it takes longer than all else."""
+        words = self.word_embeddings
+        if words.requires_grad or words.is_inference():
+            return words.mean(dim=0)
+        state = (words.data_ptr(), words._version)
+        if self._kept_centre is None or self._kept_centre[0] != state:
+            with torch.inference_mode(False), torch.no_grad():
+                self._kept_centre = (state, words.mean(dim=0))
+        return self._kept_centre[1]
+
     def bag_of_words(self, ids: Tensor, mask: Tensor) -> Tensor:
         """`(B, W)`: the normalised mean of the words' embeddings, before any context; it keeps exact words apart."""
-        centre = self.word_embeddings.mean(dim=0)
-        words = F.normalize(self.word_embeddings[ids] - centre, dim=-1)
+        words = F.normalize(self.word_embeddings[ids] - self._centre(), dim=-1)
         return F.normalize((words * (mask * self.is_word[ids])[..., None]).sum(dim=1), dim=-1)
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:

