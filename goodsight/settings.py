@@ -34,6 +34,9 @@ class Settings(BaseModel):
     port: int = Field(default=8000, ge=1, le=65535, description="Port of the gateway.")
     queue: int = Field(default=64, ge=0, description="Requests that wait for the model at most; more are refused with 429.")
     request_seconds: float = Field(default=30.0, gt=0, le=600, description="Longest time that a request may take, in seconds.")
+    api_keys_uri: SecretStr = Field(default=SecretStr(""), description="SQLAlchemy URL of the API keys; default: SQLite under home.")
+    rate_uri: SecretStr = Field(default=SecretStr(""), description="Redis that counts the requests of keys; default: in memory.")
+    gateway_log: str = Field(default="", description="File of the gateway's log, - for standard error; default: under home.")
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where models train; auto: a GPU when there is one.")
     threads: int = Field(default=os.cpu_count() or 1, ge=1, description="CPU threads of one training process.")
     max_quarantined: float = Field(default=0.2, ge=0, le=1, description="Largest share of rows in quarantine that a run accepts.")
@@ -60,6 +63,14 @@ class Settings(BaseModel):
     @property
     def keys_folder(self) -> Path:
         return Path(self.keys).expanduser().resolve() if self.keys else self.root / "keys"
+
+    @property
+    def api_keys_url(self) -> str:
+        return self.api_keys_uri.get_secret_value() or f"sqlite:///{self.root / 'api_keys.db'}"
+
+    @property
+    def gateway_log_place(self) -> str:
+        return self.gateway_log or str(self.root / "serving" / "gateway.log")
 
     @property
     def predictions_url(self) -> str:

@@ -12,7 +12,7 @@ import typer
 
 import goodsight
 from goodsight.errors import GoodsightError, InputError
-from pipelines import audit_command, catalogue_command, features_command, gate_command, models_command
+from pipelines import audit_command, catalogue_command, features_command, gate_command, keys_command, models_command
 from pipelines.bulk_command import answer_catalogue
 from pipelines.options import WHICH, Home, Json, home_of, print_json, refused
 
@@ -29,6 +29,7 @@ app.add_typer(audit_command.app, name="audit")
 app.add_typer(catalogue_command.app, name="catalogue")
 app.add_typer(features_command.app, name="features")
 app.add_typer(gate_command.app, name="gate")
+app.add_typer(keys_command.app, name="keys")
 app.add_typer(models_command.app, name="models")
 app.add_typer(pipeline_app, name="pipeline")
 
@@ -104,7 +105,7 @@ def _sample() -> Path:
 
 @app.command()
 def serve(home: Home = None) -> None:
-    """Keep the deployed version up on loopback until Ctrl-C."""
+    """Keep the deployed version up behind the gateway until Ctrl-C."""
     from serving.serve import serve as keep_up
 
     keep_up(home_of(home), typer.echo)

@@ -13,6 +13,7 @@ from goodsight.errors import InputError
 from goodsight.settings import settings
 
 if TYPE_CHECKING:
+    from serving.gateway.access import Access
     from serving.torchserve import Server
 
 
@@ -62,8 +63,9 @@ def serve(home: Path, say: Callable[[str], None] = print) -> None:
     with _stopped_by_signals():
         server = None
         try:
+            access = _access()
             server, version, port = _start(home)
-            _keep_up(server, version, port, home, say)
+            _keep_up(server, version, port, access, home, say)
         except KeyboardInterrupt:  # before the gateway was up
             say("Stopping, once the last requests are answered.")
         finally:
@@ -71,20 +73,35 @@ def serve(home: Path, say: Callable[[str], None] = print) -> None:
                 server.stop(say)
 
 
-def _keep_up(server: Server, version: str, port: socket.socket, home: Path, say: Callable[[str], None]) -> None:
+def _access() -> Access:
+    """Who may ask. Raises `InputError` when that would be anyone in the network."""
+    from serving.gateway.access import Access, Rates
+    from serving.gateway.keys import Keys
+
+    access = Access(Keys(settings().api_keys_url), Rates(settings().rate_uri.get_secret_value()))
+    access.check_host(settings().host)
+    return access
+
+
+def _keep_up(
+    server: Server, version: str, port: socket.socket, access: Access, home: Path, say: Callable[[str], None]
+) -> None:
+    from serving.gateway import logs, tracing
     from serving.gateway import server as gateway_server
     from serving.gateway.app import create
     from serving.gateway.gateway import Gateway
     from serving.gateway.passports import passports
     from serving.gateway.upstream import TorchServe, Upstream
 
-    gateway = Gateway(Upstream(TorchServe(server.record), settings().queue), settings().request_seconds, passports(home))
-    kept = gateway_server.Server(create(gateway), gateway, port, lambda: server.process.poll() is None)
     host, number = port.getsockname()[:2]
     name = f"[{host}]" if ":" in host else host
-    kept.keep_up(
-        lambda: say(f"Serving version {version} at http://{name}:{number}. Ctrl-C stops it."),
-        lambda: None if kept.lost else say("Stopping, once the last requests are answered."),
-    )
+    with logs.kept(settings().gateway_log_place), tracing.exported() as tracer:
+        upstream = Upstream(TorchServe(server.record), settings().queue, tracing=tracing.Tracing(tracer))
+        gateway = Gateway(upstream, settings().request_seconds, passports(home), access)
+        kept = gateway_server.Server(create(gateway, tracer), gateway, port, lambda: server.process.poll() is None)
+        kept.keep_up(
+            lambda: say(f"Serving version {version} at http://{name}:{number}. Ctrl-C stops it."),
+            lambda: None if kept.lost else say("Stopping, once the last requests are answered."),
+        )
     if kept.lost:
         raise server.failure(f"ended by itself (status {server.process.returncode})")

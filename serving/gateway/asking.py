@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,16 +38,18 @@ def refusal(reply: Reply) -> Problem:
     return Problem(reply.status, str(said["error"]), id=said.get("id"))
 
 
-async def answers(upstream: Upstream, requests: list[dict[str, Any] | Problem], caller: Caller) -> list[Reply | Problem]:
+async def answers(
+    upstream: Upstream, requests: Sequence[Mapping[str, Any] | Problem], caller: Caller, version: str | None = None
+) -> list[Reply | Problem]:
     """What each of a batch came to, in their order. Raises `Problem` when none was taken because of the load or the time."""
     places = asyncio.Semaphore(AT_ONCE)
 
-    async def one(fields: dict[str, Any] | Problem) -> Reply | Problem:
+    async def one(fields: Mapping[str, Any] | Problem) -> Reply | Problem:
         if isinstance(fields, Problem):
             return fields
         async with places:
             try:
-                return await answer(upstream, fields, caller)
+                return await answer(upstream, fields, caller, version)
             except Problem as problem:
                 return problem
 

@@ -6,9 +6,9 @@ Every failure is a `Problem`: 400 for a malformed body, 413 for a large one, 415
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import from_json
@@ -23,6 +23,7 @@ from serving.request import max_media_bytes
 LARGE = 2**17  # bytes from which a body is read in a thread
 FORMS = "Send application/json, multipart/form-data, or an image as the body (content type image/...)."
 
+T = TypeVar("T")
 Fields = dict[str, Any]
 
 
@@ -47,6 +48,15 @@ async def read(request: Request, task: str) -> Asked:
     raise Problem(415, f"The content type {'is missing' if not kind else 'is none that is read here'}. {FORMS}")
 
 
+async def in_time(request: Request, reading: Awaitable[T]) -> T:
+    """What `reading` a body gives. Raises `Problem` when the body does not come before the request's time is up."""
+    try:
+        async with asyncio.timeout_at(request.state.deadline):
+            return await reading
+    except TimeoutError as error:
+        raise Problem(408, "The body did not come in time.") from error
+
+
 def _of_json(body: bytes, task: str) -> Asked:
     try:
         told = from_json(body, allow_inf_nan=False)
@@ -55,7 +65,7 @@ def _of_json(body: bytes, task: str) -> Asked:
     if not isinstance(told, dict):
         raise Problem(400, "The body is JSON, but not an object.")
     if "requests" not in told:
-        return Asked([_checked(told, task)])
+        return Asked([checked(told, task)])
     requests = told["requests"]
     if len(told) > 1 or not isinstance(requests, list) or not all(isinstance(each, dict) for each in requests):
         raise Problem(400, "A batch is an object with the one field `requests`: a list of objects.")
@@ -66,12 +76,12 @@ def _of_json(body: bytes, task: str) -> Asked:
 
 def _checked_or_problem(fields: Fields, task: str) -> Fields | Problem:
     try:
-        return _checked(fields, task)
+        return checked(fields, task)
     except Problem as problem:
         return problem
 
 
-def _checked(fields: Mapping[str, Any], task: str, strict: bool = True) -> Fields:
+def checked(fields: Mapping[str, Any], task: str, strict: bool = True) -> Fields:
     """The fields that have a value. Raises `Problem` when one is wrong, or too few are there."""
     found = _validated(fields, task, strict)
     _check_media({name: len(found[name]) * 3 // 4 for name in MEDIA if name in found})

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lineage.predictions import new_id
+from serving.gateway import logs
+from serving.gateway.gateway import Gateway
 from serving.gateway.problems import Problem
+from serving.gateway.routing import route_of
 
 LARGEST_BODY = 16 * 2**20  # bytes
 REQUEST_ID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
@@ -42,17 +44,10 @@ def check_host(headers: Headers) -> None:
 
 
 class Boundary:
-    """ASGI: `open_to_loopback` says whether anyone on this machine may ask, `stopping` whether the server is about to end."""
+    """ASGI: the boundary around `app`."""
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        open_to_loopback: Callable[[], bool],
-        stopping: Callable[[], bool],
-        record: Callable[[Scope, int, float], None],
-        failed: Callable[[Scope, Exception], None],
-    ) -> None:
-        self.app, self.open_to_loopback, self.stopping, self.record, self.failed = app, open_to_loopback, stopping, record, failed
+    def __init__(self, app: ASGIApp, gateway: Gateway) -> None:
+        self.app, self.gateway = app, gateway
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -73,26 +68,35 @@ class Boundary:
         except Exception as error:
             problem = error if isinstance(error, Problem) else Problem(500, "The gateway failed; its log says more under the request's id.")
             if problem is not error:
-                self.failed(scope, error)
+                logs.failure(id, error)
             if not status:
                 await problem.response(id)(scope, receive, answer)
         finally:
-            self.record(scope, status, time.perf_counter() - started)
+            self._record(scope, status, time.perf_counter() - started)
 
     async def _pass(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
-        if self.open_to_loopback():
+        if self.gateway.access.open:
             check_host(headers)
         announced = headers.get("content-length", "0")
         if announced.isdecimal() and int(announced) > LARGEST_BODY:
             raise too_large()
         await self.app(scope, _bounded(receive), send)
 
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        """Counts and logs a request; probes are not logged. Status 0: the caller got no answer."""
+        state, route = scope["state"], route_of(scope)
+        version, key = state.get("version", ""), state.get("key")
+        self.gateway.metrics.record(route, status, version, seconds)
+        if not route.startswith(("/health", "/metrics", "/v2/health")):
+            told = {"request_id": state["request_id"], "method": scope["method"], "route": route, "status": status}
+            logs.request({**told, "ms": round(1000 * seconds, 2), "version": version, "key": key.name if key else ""})
+
     def _add_headers(self, message: Message, id: str) -> None:
         headers = MutableHeaders(scope=message)
         headers["X-Request-ID"] = id
         headers["X-Content-Type-Options"] = "nosniff"
         headers.setdefault("Cache-Control", "no-store")
-        if self.stopping() or message["status"] == 413:
+        if self.gateway.stopping or message["status"] == 413:
             headers["Connection"] = "close"
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.requests import Request
 
+from serving.gateway.access import Access
+from serving.gateway.metrics import Metrics
 from serving.gateway.passports import Passports
 from serving.gateway.upstream import Upstream
 
@@ -18,19 +20,20 @@ class Gateway:
     upstream: Upstream
     seconds: float
     passport: Passports
+    access: Access = field(default_factory=Access)
     stopping: bool = False
 
-    @property
-    def open(self) -> bool:
-        """Whether anyone on this machine may ask."""
-        return True
+    def __post_init__(self) -> None:
+        self.metrics = Metrics(self.upstream)
 
     async def admit(self, request: Request, scope: str) -> None:
         """Lets the caller in, and starts his time. Raises `Problem`: 401, 403, 429."""
         request.state.deadline = asyncio.get_running_loop().time() + self.seconds
+        request.state.key = await self.access.admit(request.headers, scope)
 
     async def charge(self, request: Request, more: int) -> None:
         """Counts `more` requests of a batch beside the first. Raises `Problem` when the caller may not ask so many now."""
+        await self.access.charge(request.state.key, more)
 
     async def ready(self) -> bool:
         """Whether a request that comes now is answered."""

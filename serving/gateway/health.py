@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from serving.gateway.gateway import Gateway
+from serving.gateway.metrics import MEDIA_TYPE
 from serving.gateway.problems import Problem
 
 
@@ -24,5 +25,16 @@ def router(gateway: Gateway) -> APIRouter:
         if not await gateway.ready():
             raise Problem(503, "No worker of the model server is ready.", 1)
         return JSONResponse({"status": "ready"})
+
+    return routes
+
+
+def metrics_router(gateway: Gateway) -> APIRouter:
+    """`/metrics`."""
+    routes = APIRouter(tags=["health"])
+
+    @routes.get("/metrics", operation_id="metrics", summary="Metrics for Prometheus", response_model=None, response_class=PlainTextResponse)
+    async def metrics() -> Response:
+        return Response(await gateway.metrics.text(), media_type=MEDIA_TYPE)
 
     return routes

@@ -9,6 +9,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 import goodsight
+from serving.gateway.inference_protocol import InferenceRequest
 from serving.gateway.problems import MEDIA_TYPE, ProblemDetails
 from serving.gateway.schemas import LARGEST_BATCH, MEDIA, REQUESTS, example
 
@@ -27,7 +28,21 @@ PROBLEMS = {
     503: "The model is not ready, or the server stops: try again after `Retry-After` seconds.",
     504: "The model did not answer in time.",
 }
-PREDICTING = (400, 401, 403, 408, 413, 415, 421, 429, 503, 504)
+PREDICTING = (400, 401, 403, 404, 408, 413, 415, 421, 429, 503, 504)
+STATUSES = {
+    **dict.fromkeys(REQUESTS, PREDICTING),
+    "similar": (400, 401, 403, 404, 421, 429, 503, 504),
+    "passport": (400, 401, 403, 404, 421, 429),
+    "model_metadata": (401, 403, 421, 429),
+    "version_metadata": (400, 401, 403, 404, 421, 429),
+    "model_ready": (401, 403, 421, 429, 503),
+    "version_ready": (400, 401, 403, 404, 421, 429),
+    "model_infer": PREDICTING,
+    "version_infer": PREDICTING,
+    "ready": (403, 421, 503),
+    "server_ready": (403, 421, 503),
+}
+EVERYWHERE = (403, 421)
 
 
 def document(app: FastAPI) -> dict[str, Any]:
@@ -40,12 +55,13 @@ def document(app: FastAPI) -> dict[str, Any]:
 def _document(app: FastAPI) -> dict[str, Any]:
     made = get_openapi(title=app.title, version=app.version, summary="Names categories, finds and recommends products.", routes=app.routes)
     _, definitions = models_json_schema(
-        [(model, "validation") for model in (*REQUESTS.values(), ProblemDetails)], ref_template=REF + "{model}"
+        [(model, "validation") for model in (*REQUESTS.values(), ProblemDetails, InferenceRequest)], ref_template=REF + "{model}"
     )
     schemas = made.setdefault("components", {}).setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     schemas.update(definitions["$defs"])
+    made["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer", "description": "An API key: gs_..."}}
     for path, methods in made["paths"].items():
         for operation in methods.values():
             _complete(operation, path)
@@ -60,18 +76,12 @@ def _complete(operation: dict[str, Any], path: str) -> None:
         answered = operation["responses"]["200"]["content"]["application/json"]
         answered["schema"] = {"anyOf": [answered["schema"], _responses(answered["schema"])]}
         answered["example"] = example(task)
-    for status in _statuses(task, path):
+    if task.endswith("_infer"):
+        operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": {"$ref": f"{REF}InferenceRequest"}}}}
+    if path.startswith("/v1/") or "/models/" in path:
+        operation["security"] = [{"key": []}, {}]
+    for status in STATUSES.get(task, EVERYWHERE):
         operation["responses"][str(status)] = _problem(status)
-
-
-def _statuses(task: str, path: str) -> tuple[int, ...]:
-    if task in REQUESTS:
-        return PREDICTING if task != "recommend" else (*PREDICTING, 404)
-    if task == "similar":
-        return (400, 401, 403, 404, 421, 429, 503, 504)
-    if task == "passport":
-        return (400, 401, 403, 404, 421, 429)
-    return (403, 421, 503) if task == "ready" else (403, 421)
 
 
 def _problem(status: int) -> dict[str, Any]:

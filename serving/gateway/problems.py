@@ -26,11 +26,13 @@ class Problem(Exception):
         known = {"id": self.id} if self.id else {}
         return {"type": "about:blank", "title": title, "status": self.status, "detail": self.detail, "request_id": request_id, **known}
 
-    def response(self, request_id: str) -> Response:
+    def response(self, request_id: str, protocol: bool = False) -> Response:
+        """The problem as a response; in the Open Inference Protocol it has an `error` too."""
         headers = {"Retry-After": str(self.retry_after)} if self.retry_after is not None else {}
         if self.status == 401:
             headers["WWW-Authenticate"] = 'Bearer realm="goodsight"'
-        body = json.dumps(self.told(request_id), ensure_ascii=False).encode(errors="replace")
+        told = self.told(request_id) | ({"error": self.detail} if protocol else {})
+        body = json.dumps(told, ensure_ascii=False).encode(errors="replace")
         return Response(body, self.status, headers, MEDIA_TYPE)
 
 
@@ -44,11 +46,16 @@ class ProblemDetails(BaseModel):
     status: int = Field(ge=400, le=599)
     detail: str = Field(description="What is wrong, and what to do.")
     request_id: str = Field(description="As in the header X-Request-ID, and in the gateway's log.")
+    error: str | None = Field(default=None, description="The detail once more, under /v2.")
     id: str | None = Field(default=None, description="Id of the refusal in the prediction log, where the model server refused.")
+
+
+def _said(message: str) -> str:
+    return message.removeprefix("Value error, ")
 
 
 def fields_at_fault(error: ValidationError) -> str:
     """What is wrong, field by field, without repeating what was sent."""
     details = error.errors(include_url=False, include_context=False, include_input=False)
-    parts = {f"{'.'.join(map(str, item['loc'])) or 'request'}: {item['msg'].removeprefix('Value error, ')}" for item in details}
+    parts = {f"{'.'.join(str(each)[:40] for each in item['loc'][:3]) or 'request'}: {_said(item['msg'])}" for item in details}
     return "; ".join(sorted(parts)[:8])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
@@ -29,14 +28,15 @@ SUMMARIES = {
 }
 
 
-def caller(gateway: Gateway, request: Request) -> Caller:
+def caller(request: Request) -> Caller:
     """Who asks, with the time that he has."""
 
     async def leaving() -> None:
         while (await request.receive())["type"] != "http.disconnect":
             pass
 
-    return Caller(request.state.request_id, getattr(request.state, "key", ""), request.state.deadline, leaving)
+    key = request.state.key
+    return Caller(request.state.request_id, key.name if key else "", request.state.deadline, leaving)
 
 
 def router(gateway: Gateway) -> APIRouter:
@@ -55,35 +55,30 @@ def router(gateway: Gateway) -> APIRouter:
 def _predicting(gateway: Gateway, task: str) -> Callable[[Request], Awaitable[Response]]:
     async def predict(request: Request) -> Response:
         await gateway.admit(request, "predict")
-        asked = await _in_time(request, bodies.read(request, task))
-        who = caller(gateway, request)
+        asked = await bodies.in_time(request, bodies.read(request, task))
+        who = caller(request)
         requests = [each if isinstance(each, Problem) else {"task": task, **each} for each in asked.requests]
         if asked.batch:
             await gateway.charge(request, len(requests) - 1)
             found = await answers(gateway.upstream, requests, who)
-            return _joined(found, who.request_id)
+            return _joined(found, request)
         [fields] = requests
         assert not isinstance(fields, Problem)
-        return _told(await answer(gateway.upstream, fields, who))
+        return told(await answer(gateway.upstream, fields, who), request)
 
     return predict
 
 
-async def _in_time(request: Request, reading: Awaitable[bodies.Asked]) -> bodies.Asked:
-    try:
-        async with asyncio.timeout_at(request.state.deadline):
-            return await reading
-    except TimeoutError as error:
-        raise Problem(408, "The body did not come in time.") from error
-
-
-def _told(reply: Reply) -> Response:
+def told(reply: Reply, request: Request) -> Response:
+    """The answer as it came."""
+    request.state.version = reply.version
     return Response(reply.body, media_type="application/json")
 
 
-def _joined(found: list[Reply | Problem], request_id: str) -> Response:
+def _joined(found: list[Reply | Problem], request: Request) -> Response:
     """A batch's answers, each as it came."""
-    parts = [each.body if isinstance(each, Reply) else bytes(each.response(request_id).body) for each in found]
+    request.state.version = next((each.version for each in found if isinstance(each, Reply)), "")
+    parts = [each.body if isinstance(each, Reply) else bytes(each.response(request.state.request_id).body) for each in found]
     return Response(b'{"responses": [' + b", ".join(parts) + b"]}", media_type="application/json")
 
 
@@ -101,7 +96,7 @@ def _add_products(routes: APIRouter, gateway: Gateway) -> None:
         """The products nearest to a product of the index, itself left out."""
         await gateway.admit(request, "predict")
         fields: dict[str, Any] = {"task": "similar", "product": id, "k": k, **({"effort": effort} if effort else {})}
-        return _told(await answer(gateway.upstream, fields, caller(gateway, request)))
+        return told(await answer(gateway.upstream, fields, caller(request)), request)
 
 
 def _add_predictions(routes: APIRouter, gateway: Gateway) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import re
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
@@ -17,6 +18,7 @@ from typing import Any, Protocol
 
 from serving.gateway.encoding import encoded
 from serving.gateway.problems import Problem
+from serving.gateway.tracing import Tracing
 from serving.gateway.wire import Wire
 from serving.management import BATCH_SIZE
 from serving.running import MODEL, Running
@@ -25,6 +27,8 @@ SLOTS = 2 * BATCH_SIZE
 PAUSE_SECONDS = 0.2  # before a request that found no worker is sent again
 WEIGHT = 0.1  # of the newest request in the mean time of one
 LARGEST_BODY = 16 * 2**20 + 2**16  # what TorchServe takes, also when media are allowed to be as large as they may be
+
+VERSION = re.compile(rb'"model_version": "([^"]{1,64})"')
 
 Leaving = Callable[[], Awaitable[None]]
 
@@ -37,6 +41,12 @@ class Reply:
     body: bytes
     seconds: float
 
+    @property
+    def version(self) -> str:
+        """The model version that answered, as the start of the body tells it."""
+        found = VERSION.search(self.body, 0, 1000)
+        return found[1].decode() if found else ""
+
 
 class Transport(Protocol):
     """Who carries a request to the model server."""
@@ -47,6 +57,9 @@ class Transport(Protocol):
     async def describe(self, version: str | None = None) -> list[dict[str, Any]]:
         """The default version, that one, or with `all` each: `modelVersion` and the `status` of `workers`. Empty when there is none."""
 
+    async def metrics(self) -> bytes:
+        """What the model server counts, in Prometheus' text format; nothing when it does not answer."""
+
 
 class TorchServe:
     """The transport to the server of a record."""
@@ -55,6 +68,7 @@ class TorchServe:
         inference, management = ({"Authorization": f"Bearer {record.key(name)}"} for name in ("inference", "management"))
         self._inference = Wire("127.0.0.1", record.inference_port, {**inference, "Content-Type": "application/json"})
         self._management = Wire("127.0.0.1", record.management_port, management)
+        self._metrics = Wire("127.0.0.1", record.metrics_port, {})
 
     async def predict(self, body: bytes, version: str | None, headers: Mapping[str, str]) -> tuple[int, bytes]:
         path = f"/predictions/{MODEL}/{version}" if version else f"/predictions/{MODEL}"
@@ -66,6 +80,13 @@ class TorchServe:
         except OSError:
             return []
         return json.loads(body) if status == 200 else []
+
+    async def metrics(self) -> bytes:
+        try:
+            status, body = await self._metrics.send("GET", "/metrics")
+        except OSError:
+            return b""
+        return body if status == 200 else b""
 
 
 @dataclass
@@ -87,6 +108,7 @@ class Upstream:
     queue: int
     slots: int = SLOTS
     counts: Counts = field(default_factory=Counts)
+    tracing: Tracing = field(default_factory=Tracing)
     _seconds: float = 0.05  # mean time of a request that was sent
 
     def __post_init__(self) -> None:
@@ -100,7 +122,6 @@ class Upstream:
         version: str | None,
         deadline: float,
         leaving: Leaving | None = None,
-        headers: Mapping[str, str] | None = None,
     ) -> Reply:
         """The reply to one request; `deadline` is on the event loop's clock, `leaving` returns when the caller has gone.
 
@@ -111,7 +132,8 @@ class Upstream:
         if len(body) > LARGEST_BODY:
             raise Problem(413, f"The request has {len(body):,} bytes with its media as base64; at most {LARGEST_BODY:,} are allowed.")
         await self._slot(deadline, leaving)
-        status, answer = await self._sent(body, version, deadline, headers or {})
+        with self.tracing.span("predict", version=version or "default") as headers:
+            status, answer = await self._sent(body, version, deadline, headers)
         return Reply(status, answer, time.perf_counter() - started)
 
     @property

@@ -12,9 +12,11 @@ from ts.context import Context
 
 from goodsight.files import write_json
 from goodsight.settings import settings
+from serving.gateway.access import Access
 from serving.gateway.app import create
 from serving.gateway.gateway import Gateway
 from serving.gateway.passports import passports
+from serving.gateway.tracing import Tracing
 from serving.gateway.upstream import Transport, Upstream
 from serving.goodsight_handler import GoodsightHandler
 from tests.serving.gateway.standing import InProcess, Stand, Standing
@@ -31,10 +33,11 @@ def stand() -> Stand:
 
     @asynccontextmanager
     async def made(
-        transport: Transport, queue: int = 64, slots: int = 16, seconds: float = 30.0, **options: Any
+        transport: Transport, queue: int = 64, slots: int = 16, seconds: float = 30.0, access: Access | None = None, tracer: Any = None
     ) -> AsyncIterator[Standing]:
-        gateway = Gateway(Upstream(transport, queue, slots), seconds, passports(settings().root), **options)
-        app = create(gateway)
+        upstream = Upstream(transport, queue, slots, tracing=Tracing(tracer))
+        gateway = Gateway(upstream, seconds, passports(settings().root), access or Access())
+        app = create(gateway, tracer)
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
             yield Standing(app, gateway, client)
 

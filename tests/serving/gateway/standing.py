@@ -39,7 +39,10 @@ class InProcess:
         return context.get_response_status(0)[0], text.encode()
 
     async def describe(self, version: str | None = None) -> list[dict[str, Any]]:
-        return READY
+        return READY if version in (None, "all", "1") else []
+
+    async def metrics(self) -> bytes:
+        return b""
 
 
 @dataclass
@@ -68,6 +71,9 @@ class Held:
 
     async def describe(self, version: str | None = None) -> list[dict[str, Any]]:
         return READY if self.ready else [{"workers": []}]
+
+    async def metrics(self) -> bytes:
+        return b"ts_queue_latency_microseconds 7.0\n"
 
 
 @dataclass
