@@ -32,7 +32,8 @@ from samples import furniture
 from serving.filters import Filters
 from serving.fusion import Held
 from serving.index import Index, Wanted, build_index
-from serving.nearest import Allowed, Nearest, build_vectors
+from serving.listing import Allowed
+from serving.nearest import Nearest, build_vectors
 
 OUT = Path(__file__).resolve().parent / "results" / "vector-search.json"
 D, K, QUERIES = 256, 10, 1_000
@@ -181,7 +182,7 @@ def filtered(index: Index, queries: np.ndarray) -> Iterator[dict[str, Any]]:
 
     for name, wanted in FILTERS.items():
         filters = Filters.model_validate(wanted)
-        passing = index.listing.passing(filters)
+        passing = index.listing.allowed(filters).mask
         chosen = faiss.SearchParameters(sel=faiss.IDSelectorBatch(np.flatnonzero(passing)))
         _, true = index.nearest.storage.search(queries[:200], K, params=chosen)
         found, times = searched(index, queries[:200], Wanted(K, filters))
@@ -225,7 +226,7 @@ def crossover(count: int, work: Path) -> Iterator[dict[str, Any]]:
                 started = time.perf_counter()
                 record = build_vectors(vectors[:size], Path(folder), queries[:QUERIES], limit)
                 told[f"{kind}_build_seconds"] = round(time.perf_counter() - started, 2)
-                nearest, every = Nearest.open(Path(folder), record), Allowed.of(np.ones(size, dtype=bool))
+                nearest, every = Nearest.open(Path(folder), record), Allowed(np.ones(size, dtype=bool), size, Filters(), [], ())
                 answers, times = timed(lambda number: nearest.search(queries[QUERIES + number], K, every)[0], 500)  # noqa: B023
             told |= {f"{kind}_{name}": value for name, value in times.items()}
             true = true or answers

@@ -27,6 +27,8 @@ class Settings(BaseModel):
     predictions_uri: str = Field(default="", description="SQLAlchemy URL of the prediction log; default: SQLite under home.")
     data_remote: str = Field(default="", description="DVC remote of catalogue versions (folder, s3://bucket/path); default: none.")
     online_store: SecretStr = Field(default=SecretStr(""), description="Redis or Postgres of online features (URL); default: SQLite.")
+    milvus_uri: SecretStr = Field(default=SecretStr(""), description="Milvus that holds the vectors (URL); default: files.")
+    milvus_token: SecretStr = Field(default=SecretStr(""), description="Token of that Milvus (user:password).")
     inference_port: int = Field(default=8080, ge=1, le=65535, description="TorchServe inference, on loopback.")
     management_port: int = Field(default=8081, ge=1, le=65535, description="TorchServe management, on loopback.")
     metrics_port: int = Field(default=8082, ge=1, le=65535, description="TorchServe metrics, on loopback.")

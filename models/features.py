@@ -224,19 +224,20 @@ def _text_queries(pairs: dict[str, list[Any]]) -> dict[str, tuple[str, str]]:
     rows = zip(pairs["query_id"], pairs["kind"], pairs["text"], pairs["split"], strict=True)
     for id, kind, text, split in rows:
         if kind == "text":
-            first, known = found.get(_words(text), (id, split))
-            found[_words(text)] = (first, max(known, split, key=HELD_OUT.index))
+            first, known = found.get(query_words(text), (id, split))
+            found[query_words(text)] = (first, max(known, split, key=HELD_OUT.index))
     return found
 
 
-def _words(text: str) -> str:
+def query_words(text: str) -> str:
+    """What makes two queries one: their words without case."""
     return " ".join(text.casefold().split())
 
 
 def _pairs(pairs: dict[str, list[Any]], query_row: dict[str, int], row_of: dict[str, int]) -> Pairs:
     rows = zip(pairs["kind"], pairs["text"], pairs["product_id"], strict=True)
     return _as_pairs(
-        sorted({(query_row[_words(text)], row_of[product]) for kind, text, product in rows if kind == "text" and product in row_of})
+        sorted({(query_row[query_words(text)], row_of[product]) for kind, text, product in rows if kind == "text" and product in row_of})
     )
 
 

@@ -23,7 +23,7 @@ from goodsight.files import exclusive, read_json, write_json
 from goodsight.progress import note
 from goodsight.settings import settings
 from lineage.signing import verify
-from serving import features, running, torchserve
+from serving import features, milvus, running, torchserve
 from serving.archive import archive_name, build_archive, digests
 from serving.client import Client
 from serving.index import Index
@@ -199,6 +199,7 @@ def _prune(home: Path) -> None:
     kept = {archive_name(version) for version in (served.version, served.previous) if version} if served else set()
     for archive in store(home).iterdir():
         if archive.name not in kept:
+            _forget_vectors(archive, [store(home) / name for name in kept])
             shutil.rmtree(archive)
     for folder in features.stores(home).glob(f"{MODEL}-*"):
         if folder.name not in kept:
@@ -221,6 +222,22 @@ def _deployment(home: Path, version: str) -> Deployment:
     held = read_json(store(home) / name / "version.json")
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return Deployment(version, name, held["candidate"], held["index"], _previous(home, version), now)
+
+
+def _bring_vectors(archive: Path) -> None:
+    """The vectors of an archive's index to Milvus, where that is configured."""
+    if milvus.configured():
+        bundle = read_json(archive / "candidate" / "candidate.json")["bundles"]["retrieve"]
+        milvus.fill(Index.load(archive / "index", bundle))
+
+
+def _forget_vectors(archive: Path, kept: Sequence[Path]) -> None:
+    """Takes them out of Milvus again, unless an archive that is kept has the same index."""
+    record = archive / "index" / "index.json"
+    if milvus.configured() and record.exists():
+        digest = read_json(record)["digest"]
+        if all(read_json(other / "index" / "index.json")["digest"] != digest for other in kept if other.is_dir()):
+            milvus.forget(digest)
 
 
 def _bring_features(store: Path, candidate: Path, index: Path, deployment: Deployment, home: Path) -> None:
@@ -261,6 +278,7 @@ def deploy(
         deployment = _deployment(home, version)
         wanted = {"model_version": version, "candidate": deployment.candidate, "index": deployment.index}
         try:
+            _bring_vectors(store(home) / deployment.archive)
             if feature_store:
                 _bring_features(feature_store, candidate, index, deployment, home)
             with _server(home) as server:
@@ -280,6 +298,7 @@ def rollback(version: str, home: Path, confirm: Callable[[Deployment], None] = l
         if not (store(home) / archive_name(version)).is_dir():
             raise InputError(f"The archive of version {version} is not in {home}.", f"goodsight models promote {version}")
         deployment = _deployment(home, version)
+        _bring_vectors(store(home) / deployment.archive)
         if (folder := features.stores(home) / deployment.archive).exists():
             with OnlineFeatures(folder) as online:
                 online.refresh(datetime.now(UTC))

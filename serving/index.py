@@ -9,7 +9,7 @@ Legend: N products, D numbers of a vector, Q queries.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,9 @@ from goodsight.files import read_json, whole_folder, write_json
 from lineage.signing import sign, verify
 from serving.filters import Filters
 from serving.fusion import METHODS, MOST_QUERIES, POOL, VECTORS_ALONE, Held, measured
-from serving.listing import COLUMNS, Listing, write_listing
-from serving.nearest import SPARE, Allowed, Nearest, best, build_vectors, extend_vectors
+from serving.listing import COLUMNS, Allowed, Listing, write_listing
+from serving.milvus import Milvus, configured
+from serving.nearest import SPARE, Nearest, best, build_vectors, extend_vectors
 from serving.words import Words, write_words
 
 RECORD = "index.json"
@@ -95,7 +96,8 @@ def update_index(
     """As `build_index`, with the vectors of `old` for the products that it has with equal `content`; returns the new digest.
 
     `fresh` (M, D) are the vectors of the others, in order of `products` (`Index.unchanged` tells which). A graph gets them linked
-    in, and what left the catalogue stays in it as a way to others, until that is more than `SPARE` of it.
+    in, and what left the catalogue stays in it as a way to others, until that is more than `SPARE` of it. Without `held`, words
+    count as in `old`.
     Raises `InputError` when `old` was made by another bundle or a vector is missing.
     """
     kept = old.unchanged(products)
@@ -107,15 +109,17 @@ def update_index(
     if old.record["kind"] == "flat" or len(kept) < (1 - SPARE) * total:
         vectors = np.empty((len(kept), old.record["dimension"]), np.float32)
         vectors[kept >= 0], vectors[kept < 0] = old.nearest.vectors(kept[kept >= 0]), fresh
-        return build_index(vectors, products, provenance, out, held, flat_floats)
+        with whole_folder(out) as folder:
+            record = build_vectors(_checked(vectors, products), folder, held.vectors if held else None, flat_floats)
+            return _finished(folder, record, _complete(products), provenance, held, old.record["fusion"])
     places = np.where(kept >= 0, kept, -1)
     places[kept < 0] = np.arange(old.nearest.count, total)
     order: list[int | None] = [None] * total  # row of the graph -> row of `products`
     for row, place in enumerate(places.tolist()):
         order[place] = row
     with whole_folder(out) as folder:
-        record = extend_vectors(old.folder, _finite(fresh), folder, held.vectors if held else None)
-        return _finished(folder, record, _complete(products).take(pa.array(order, pa.int64())), provenance, held)
+        record = extend_vectors(old.folder, old.record, _finite(fresh), folder, held.vectors if held else None)
+        return _finished(folder, record, _complete(products).take(pa.array(order, pa.int64())), provenance, held, old.record["fusion"])
 
 
 def _complete(products: pa.Table) -> pa.Table:
@@ -124,13 +128,20 @@ def _complete(products: pa.Table) -> pa.Table:
     return products.select((*COLUMNS, *OPTIONAL))
 
 
-def _finished(folder: Path, record: dict[str, Any], products: pa.Table, provenance: Mapping[str, str], held: Held | None) -> str:
-    """Writes all of the index beside its vectors, the record last, and signs it."""
+def _finished(
+    folder: Path,
+    record: dict[str, Any],
+    products: pa.Table,
+    provenance: Mapping[str, str],
+    held: Held | None,
+    fusion: Mapping[str, Any] = VECTORS_ALONE,
+) -> str:
+    """Writes all of the index beside its vectors, the record last, and signs it. Without `held`, `fusion` is how words count."""
     write_listing(products, folder)
     columns = [products[name].to_pylist() for name in ("title", "category", "words")]
     write_words((" ".join(filter(None, texts)) for texts in zip(*columns, strict=True)), folder)
     record |= {name: provenance[name] for name in PROVENANCE}
-    record |= {"count": products.num_rows - products["id"].null_count, "rows": products.num_rows, "fusion": VECTORS_ALONE}
+    record |= {"count": products.num_rows - products["id"].null_count, "rows": products.num_rows, "fusion": fusion}
     if held:
         record["fusion"] = _fusion(_opened(folder, record), held)
     record["files"] = sha256_files(folder)
@@ -141,7 +152,7 @@ def _finished(folder: Path, record: dict[str, Any], products: pa.Table, provenan
 
 
 def _fusion(index: Index, held: Held) -> dict[str, Any]:
-    allowed, pools = Allowed.of(index.listing.passing(None)), []
+    allowed, pools = index.listing.allowed(), []
     for text, vector, ids in list(zip(held.texts, held.vectors, held.relevant, strict=False))[:MOST_QUERIES]:
         rows, near, words = index.pool(vector, text, POOL, allowed)
         pools.append((near, words, np.isin(rows, [row for id in ids if (row := index.listing.row_of(id)) is not None])))
@@ -179,6 +190,7 @@ class Index:
     listing: Listing
     nearest: Nearest
     words: Words
+    server: Milvus | None = None  # that finds what is nearest instead of this process
 
     @staticmethod
     def load(path: Path, bundle_digest: str) -> Index:
@@ -188,6 +200,10 @@ class Index:
         if not found.nearest.count == found.listing.count == record["rows"]:
             raise IntegrityError(f"The index {path} has {found.nearest.count} vectors for {found.listing.count} products.", REMAKE)
         return found
+
+    def served(self) -> Index:
+        """This index, as it answers: by Milvus where that is configured. Raises `IntegrityError` when Milvus does not have it."""
+        return replace(self, server=Milvus.open(self)) if configured() else self
 
     @property
     def digest(self) -> str:
@@ -210,7 +226,7 @@ class Index:
     @property
     def vectors(self) -> np.ndarray:
         """(N, D), float32."""
-        return self.nearest.vectors(np.flatnonzero(self.listing.passing(None)))
+        return self.nearest.vectors(np.flatnonzero(self.listing.allowed().mask))
 
     def vectors_of(self, ids: Sequence[str]) -> np.ndarray:
         """(N, D) of the products `ids`. Raises `NotFoundError` when one is not in the index."""
@@ -218,6 +234,8 @@ class Index:
 
     def unchanged(self, products: pa.Table) -> np.ndarray:
         """(M,) for each of `products` its row here, -1 where it is new or its `content` is another."""
+        if "content" not in products.column_names:
+            return np.full(products.num_rows, -1)
         rows = [self.listing.row_of(id) for id in products["id"].to_pylist()]
         known = self.listing.products["content"].take(pa.array(rows, pa.int64())).to_pylist()
         told = zip(rows, known, products["content"].to_pylist(), strict=True)
@@ -229,19 +247,22 @@ class Index:
         return [list(zip(self.listing.take(rows), map(float, scores), strict=True)) for rows, scores in found]
 
     def _found(self, query: np.ndarray, wanted: Wanted) -> tuple[np.ndarray, np.ndarray]:
-        allowed = Allowed.of(self.listing.passing(wanted.filters, wanted.excluded))
+        allowed = self.listing.allowed(wanted.filters, wanted.excluded)
         fusion = self.record["fusion"]
         lexical = (fusion["lexical"] if wanted.lexical is None else wanted.lexical) if wanted.text else 0.0
         if not lexical:
-            return self.nearest.search(query, wanted.k, allowed)
+            return self._nearest(query, wanted.k, allowed)
         rows, near, words = self.pool(query, wanted.text or "", max(POOL, 2 * wanted.k), allowed)
         if lexical == 1:
             rows, near, words = rows[words > 0], near[words > 0], words[words > 0]
         return best(rows, METHODS[fusion["method"]](near, words, lexical), wanted.k)
 
+    def _nearest(self, query: np.ndarray, k: int, allowed: Allowed) -> tuple[np.ndarray, np.ndarray]:
+        return (self.server or self.nearest).search(query, k, allowed)
+
     def pool(self, query: np.ndarray, text: str, size: int, allowed: Allowed) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Rows that are among the `size` best by vector or by words, their inner products and their BM25 scores."""
-        rows, _ = self.nearest.search(query, size, allowed)
+        rows, _ = self._nearest(query, size, allowed)
         words = self.words.scores(text)
         if words is None:
             return rows, self.nearest.scores(query, rows), np.zeros(len(rows), np.float32)

@@ -115,6 +115,17 @@ def _key(name: str, value: str) -> int:
 
 
 @dataclass(frozen=True)
+class Allowed:
+    """Which rows may be answered, (N,) bool, how many those are, and what was asked: filters, their keys, rows left out."""
+
+    mask: np.ndarray
+    count: int
+    filters: Filters
+    keys: list[list[int]]  # one of each list must be a product's
+    without: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Listing:
     """The products of one index."""
 
@@ -154,36 +165,41 @@ class Listing:
         """id, title, category and price of each."""
         return self.products.select(COLUMNS).take(pa.array(rows)).to_pylist()
 
-    def passing(self, filters: Filters | None, excluded: Sequence[str] = ()) -> np.ndarray:
-        """(N,) bool: which rows are products that pass the filters and are none of `excluded`."""
+    def allowed(self, filters: Filters | None = None, excluded: Sequence[str] = ()) -> Allowed:
+        """The products that pass the filters and are none of `excluded`."""
+        filters = filters or Filters()
         mask = np.ones(self.count, dtype=bool)
         if len(self.arrays["ids"]) < self.count:
             mask[:] = False
             mask[self.arrays["id_rows"]] = True
-        mask[[row for id in excluded if (row := self.row_of(id)) is not None]] = False
-        for rows in self._conditions(filters or Filters()):
+        without = tuple(row for id in excluded if (row := self.row_of(id)) is not None)
+        mask[list(without)] = False
+        keys = _asked_keys(filters)
+        conditions = [[self._rows(key) for key in each] for each in keys] + self._prices(filters)
+        for parts in conditions:
             passed = np.zeros(self.count, dtype=bool)
-            for each in rows:
-                passed[each] = True
+            for rows in parts:
+                passed[rows] = True
             mask &= passed
-        return mask
+        return Allowed(mask, int(np.count_nonzero(mask)), filters, keys, without)
 
-    def _conditions(self, filters: Filters) -> Iterator[list[np.ndarray]]:
-        """For each condition the rows that fulfil it, in parts."""
-        if filters.category:
-            yield [self._rows("", value) for value in filters.category]
-        if filters.price.min is not None or filters.price.max is not None:
-            prices, low, high = self.arrays["prices"], filters.price.min, filters.price.max
-            start = 0 if low is None else np.searchsorted(prices, low, "left")
-            end = len(prices) if high is None else np.searchsorted(prices, high, "right")
-            yield [self.arrays["price_rows"][start:end]]
-        for name, values in filters.attributes.items():
-            if values:
-                yield [self._rows(name, value) for value in values]
+    def _prices(self, filters: Filters) -> list[list[np.ndarray]]:
+        low, high = filters.price.min, filters.price.max
+        if low is None and high is None:
+            return []
+        prices = self.arrays["prices"]
+        start = 0 if low is None else np.searchsorted(prices, low, "left")
+        end = len(prices) if high is None else np.searchsorted(prices, high, "right")
+        return [[self.arrays["price_rows"][start:end]]]
 
-    def _rows(self, name: str, value: str) -> np.ndarray:
-        key = np.uint64(_key(name.casefold(), value.casefold()))
-        at = int(np.searchsorted(self.arrays["keys"], key))
-        if at == len(self.arrays["keys"]) or self.arrays["keys"][at] != key:
+    def _rows(self, key: int) -> np.ndarray:
+        at = int(np.searchsorted(self.arrays["keys"], np.uint64(key)))
+        if at == len(self.arrays["keys"]) or int(self.arrays["keys"][at]) != key:
             return self.arrays["rows"][:0]
         return self.arrays["rows"][self.arrays["starts"][at] : self.arrays["starts"][at + 1]]
+
+
+def _asked_keys(filters: Filters) -> list[list[int]]:
+    """For each condition but that of prices the keys of which one suffices."""
+    asked = [("", filters.category), *filters.attributes.items()]
+    return [[_key(name.casefold(), value.casefold()) for value in values] for name, values in asked if values]

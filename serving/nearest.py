@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 
 from goodsight.progress import note
+from serving.listing import Allowed
 
 VECTORS = "vectors.faiss"
 FLAT_FLOATS = 2**23  # up to so many N * D every vector is compared: benchmarks/vector_search.py
-LINKS, CONSTRUCTION = 32, 100  # of a vector in the graph; candidates while it is linked
-BREADTHS = (64, 128, 192, 256, 384, 512, 768, 1024)  # candidates of a search: the first that reaches RECALL on tuning queries
+LINKS, CONSTRUCTION = 32, 200  # of a vector in the graph; candidates while it is linked
+BREADTHS = (64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072)  # candidates of a search: the first that reaches RECALL
 RECALL, TUNED_K, TUNING_QUERIES = 0.99, 10, 400
 WIDEST, SLACK = 4096, 256  # candidates of a search with filters; those on top for products that are left out by name
 SPARE = 0.2  # share of vectors out of use at which a graph is made anew
@@ -40,15 +41,19 @@ def build_vectors(vectors: np.ndarray, folder: Path, queries: np.ndarray | None 
     return _written(engine, folder, queries)
 
 
-def extend_vectors(old: Path, fresh: np.ndarray, folder: Path, queries: np.ndarray | None = None) -> dict[str, Any]:
-    """Writes the graph of the folder `old` with `fresh` (M, D) linked into it: rows of before keep their numbers."""
+def extend_vectors(old: Path, known: Mapping[str, Any], fresh: np.ndarray, folder: Path, queries: np.ndarray | None) -> dict[str, Any]:
+    """Writes the graph of the folder `old` with `fresh` (M, D) linked into it: rows of before keep their numbers.
+
+    `known` is its record; its breadth stays where no `queries` tell of another.
+    """
     import faiss
 
     engine = faiss.read_index(str(old / VECTORS))
     engine.hnsw.efConstruction = CONSTRUCTION
     if len(fresh):
         engine.add(np.ascontiguousarray(fresh, dtype=np.float32))
-    return _written(engine, folder, queries)
+    record = _written(engine, folder, queries)
+    return record if queries is not None and len(queries) else record | {"graph": known["graph"]}
 
 
 def _written(engine: Any, folder: Path, queries: np.ndarray | None) -> dict[str, Any]:
@@ -76,18 +81,6 @@ def _tuned(engine: Any, queries: np.ndarray | None) -> dict[str, Any]:
         if recall >= RECALL:
             break
     return {"breadth": breadth, "recall_at_10": round(recall, 4), "queries": len(asked)}
-
-
-@dataclass(frozen=True)
-class Allowed:
-    """Which rows may be answered, (N,) bool, and how many those are."""
-
-    mask: np.ndarray
-    count: int
-
-    @staticmethod
-    def of(mask: np.ndarray) -> Allowed:
-        return Allowed(mask, int(np.count_nonzero(mask)))
 
 
 @dataclass(frozen=True)
@@ -140,7 +133,7 @@ class Nearest:
             return self._walked(query, k)
         wide = 2 * k * self.count // allowed.count + min(left_out, SLACK)
         if self.breadth is not None and allowed.count * self.engine.d > FLAT_FLOATS and wide <= WIDEST:
-            rows, scores = self._walked(query, wide)
+            rows, scores = self._walked(query, max(wide, self.breadth))
             passed = allowed.mask[rows]
             if np.count_nonzero(passed) >= k:
                 return rows[passed][:k], scores[passed][:k]

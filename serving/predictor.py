@@ -92,7 +92,7 @@ class Predictor:
             verify(folder)
         loaded = load_candidate(candidate)
         categorize, retrieve = loaded.bundles["categorize"], loaded.bundles["retrieve"]
-        return Predictor(version, loaded.digest, categorize, retrieve, Index.load(index, retrieve.digest))
+        return Predictor(version, loaded.digest, categorize, retrieve, Index.load(index, retrieve.digest).served())
 
     def predict(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """The answer to one request. Raises `InputError` when it is malformed or cannot be answered, see `answerable`."""

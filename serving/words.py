@@ -45,7 +45,8 @@ def write_words(texts: Iterable[str], folder: Path) -> None:
     number = {key: place for place, key in enumerate(vocabulary.tolist())}
     engine = bm25s.BM25()
     numbered = [[number[key] for key in document] for document in documents]
-    engine.index((numbered, {str(place): place for place in range(len(vocabulary))}), show_progress=False)
+    with np.errstate(invalid="ignore"):  # of texts without a single word the mean length is 0
+        engine.index((numbered, {str(place): place for place in range(len(vocabulary))}), show_progress=False)
     engine.vocab_dict = {}
     engine.save(folder / FOLDER, show_progress=False)
     np.save(folder / FOLDER / VOCABULARY, vocabulary)

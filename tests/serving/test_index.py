@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,22 +17,11 @@ from pydantic import ValidationError
 from goodsight.errors import InputError, IntegrityError, NotFoundError
 from goodsight.files import read_json, write_json
 from serving.filters import Filters
-from serving.index import Index, Wanted, build_index
-
-PROVENANCE = {"candidate": "c" * 64, "bundle": "b" * 64, "snapshot": "s" * 64}
-
+from serving.fusion import Held
+from serving.index import Index, Wanted, build_index, update_index
+from tests.serving.shop import PROVENANCE, shop, table, unit
 
 FILES = ["vectors.faiss", "products.arrow", "filters/rows.npy", "words/indptr.csc.index.npy", "facets.json", "index.json", "model.sig"]
-
-
-def unit(rows: int, width: int = 8, seed: int = 0) -> np.ndarray:
-    vectors = np.random.default_rng(seed).normal(size=(rows, width)).astype(np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
-def table(rows: int) -> pa.Table:
-    names = [f"p{row}" for row in range(rows)]
-    return pa.table({"id": names, "title": names, "category": ["A > B"] * rows, "price": [1.5] * rows, "extra": names})
 
 
 @pytest.fixture(scope="module")
@@ -114,21 +102,6 @@ def test_what_cannot_be_indexed_leaves_nothing(vectors: np.ndarray, products: pa
     assert not any(tmp_path.iterdir())
 
 
-def shop(rows: int) -> pa.Table:
-    """Four categories, prices 0, 1, 2, ... and one unknown, colours and sizes."""
-    paths = ["Seating", "Seating > Sofa", "Seating > Sofa > Corner", "Seatings"]
-    attributes = [{"Colour": ["Red", "green"] if row % 2 else "blue", "width": row % 5 / 2, "new": row % 3 == 0} for row in range(rows)]
-    return pa.table(
-        {
-            "id": [f"p{row}" for row in range(rows)],
-            "title": [f"thing {row}" for row in range(rows)],
-            "category": [paths[row % 4] for row in range(rows)],
-            "price": pa.array([*map(float, range(rows - 1)), None], pa.float64()),
-            "attributes": [json.dumps(each) for each in attributes],
-        }
-    )
-
-
 @pytest.fixture(scope="module")
 def index(tmp_path_factory: pytest.TempPathFactory) -> Index:
     out = tmp_path_factory.mktemp("shop") / "index"
@@ -191,3 +164,104 @@ def test_vectors_are_found_by_id(index: Index) -> None:
 def test_filters_that_mean_nothing_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Filters.model_validate(wrong)
+
+
+def test_facets_say_what_can_be_asked_for(index: Index) -> None:
+    assert index.facets["category"][1] == {"category": "Seating > Sofa", "count": 20}
+    assert index.facets["price"] == {"min": 0.0, "max": 38.0}
+    colours = {each["value"]: each["count"] for each in index.facets["attributes"]["Colour"]}
+    assert colours == {"Red": 20, "green": 20, "blue": 20}
+
+
+def test_words_count_by_the_weight_that_is_asked_for(index: Index) -> None:
+    """The vector is that of p3, the words are those of p7."""
+
+    def found(lexical: float | None) -> list[str]:
+        return [row["id"] for row, _ in index.search(unit(40)[3:4], [Wanted(40, text="thing number 7", lexical=lexical)])[0]]
+
+    assert found(None) == found(0.0) and found(0.0)[0] == "p3"
+    assert found(0.9)[0] == "p7"
+    assert found(1.0)[0] == "p7"
+    assert set(found(0.5)[:2]) == {"p3", "p7"}
+    assert len(found(0.5)) == 40
+    (narrow,) = index.search(unit(40)[3:4], [Wanted(5, Filters(price={"min": 8}), text="thing 7", lexical=1.0, excluded=("p9",))])
+    assert not {"p7", "p9"} & {row["id"] for row, _ in narrow}
+
+
+def test_scores_are_in_order_with_words_too(index: Index) -> None:
+    (found,) = index.search(unit(1), [Wanted(20, text="thing 12 13", lexical=0.4)])
+    scores = [score for _, score in found]
+    assert scores == sorted(scores, reverse=True) and len(scores) == 20
+
+
+def held(relevant: Callable[[int], str]) -> Held:
+    """Queries with the vector of one product and the words of the one after it."""
+    return Held([f"thing {row + 1}" for row in range(30)], unit(40)[:30], [[relevant(row)] for row in range(30)])
+
+
+@pytest.mark.parametrize(
+    ("relevant", "best"), [(lambda row: f"p{row}", "vectors"), (lambda row: f"p{row + 1}", "words")], ids=["vectors", "words"]
+)
+def test_the_weight_of_words_is_what_finds_most_for_held_out_queries(relevant: Callable[[int], str], best: str, tmp_path: Path) -> None:
+    build_index(unit(40), shop(40), PROVENANCE, tmp_path / "index", held(relevant))
+    index = Index.load(tmp_path / "index", PROVENANCE["bundle"])
+    fusion = index.record["fusion"]
+    assert fusion["queries"] == 30 and fusion["mrr"]["both"] == 1.0 == fusion["mrr"][best]
+    found = index.search(unit(40)[5:6], [Wanted(1, text="thing 6")])[0][0][0]["id"]
+    assert found == relevant(5)
+
+
+def changed(products: pa.Table) -> pa.Table:
+    """The catalogue after an update: p0 to p4 left, p5 was changed, three came."""
+    ids, content = [f"p{row}" for row in range(5, 40)], [f"c{row}" for row in range(5, 40)]
+    kept = products.filter(pa.array([id in ids for id in products["id"].to_pylist()])).append_column("content", pa.array(content))
+    new = shop(43).slice(40).append_column("content", pa.array(["n"] * 3))
+    altered = kept["content"].to_pylist()
+    altered[0] = "another"
+    return pa.concat_tables([kept.set_column(kept.schema.get_field_index("content"), "content", pa.array(altered)), new])
+
+
+@pytest.mark.parametrize("flat_floats", [None, 0], ids=["flat", "graph"])
+def test_an_update_embeds_what_is_new_and_answers_like_one_made_anew(flat_floats: int | None, tmp_path: Path) -> None:
+    first = shop(40).append_column("content", pa.array([f"c{row}" for row in range(40)]))
+    build_index(unit(40), first, PROVENANCE, tmp_path / "old", flat_floats=flat_floats)
+    old, products = Index.load(tmp_path / "old", PROVENANCE["bundle"]), changed(shop(40))
+    assert np.flatnonzero(old.unchanged(products) < 0).tolist() == [0, 35, 36, 37]
+    fresh, later = unit(4, seed=7), PROVENANCE | {"snapshot": "t" * 64}
+    update_index(old, fresh, products, later, tmp_path / "updated", flat_floats=flat_floats)
+    anew = np.concatenate([fresh[:1], unit(40)[6:], fresh[1:]])
+    build_index(anew, products, later, tmp_path / "anew", flat_floats=flat_floats)
+    updated, whole = (Index.load(tmp_path / name, PROVENANCE["bundle"]) for name in ("updated", "anew"))
+    assert (updated.snapshot, updated.record["count"], sorted(updated.ids)) == ("t" * 64, 38, sorted(whole.ids))
+    assert np.array_equal(updated.vectors_of(products["id"].to_pylist()), anew)
+    assert len(updated.vectors) == 38
+    for wanted in (Wanted(100), Wanted(5, Filters(category=["Seating > Sofa"])), Wanted(3, text="thing 41", lexical=0.5)):
+        (mine,), (theirs,) = (index.search(unit(1, seed=8), [wanted]) for index in (updated, whole))
+        assert [row for row, _ in mine] == [row for row, _ in theirs]
+    with pytest.raises(NotFoundError, match="'p2'"):
+        updated.vectors_of(["p2"])
+    if flat_floats is None:
+        assert updated.digest == whole.digest
+
+
+def test_a_graph_with_much_out_of_use_is_made_anew(tmp_path: Path) -> None:
+    products = shop(40).append_column("content", pa.array([f"c{row}" for row in range(40)]))
+    build_index(unit(40), products, PROVENANCE, tmp_path / "old", flat_floats=0)
+    old = Index.load(tmp_path / "old", PROVENANCE["bundle"])
+    update_index(old, unit(0), products.slice(3), PROVENANCE, tmp_path / "few", flat_floats=0)
+    update_index(old, unit(0), products.slice(20), PROVENANCE, tmp_path / "half", flat_floats=0)
+    few, half = (Index.load(tmp_path / name, PROVENANCE["bundle"]) for name in ("few", "half"))
+    assert (few.record["rows"], few.record["count"]) == (40, 37)
+    assert (half.record["rows"], half.record["count"]) == (20, 20)
+    again = products.slice(1)
+    update_index(few, unit(40)[1:3], again, PROVENANCE, tmp_path / "back", flat_floats=0)
+    back = Index.load(tmp_path / "back", PROVENANCE["bundle"])
+    assert [row["id"] for (row, _), *_ in back.search(unit(40)[1:], [Wanted(2)] * 39)] == again["id"].to_pylist()
+
+
+def test_an_update_from_another_bundle_or_without_a_vector_is_refused(index: Index, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="made by another bundle"):
+        update_index(index, unit(40), shop(40), PROVENANCE | {"bundle": "x" * 64}, tmp_path / "index")
+    with pytest.raises(InputError, match="39 vectors for 40 new or changed"):
+        update_index(index, unit(39), shop(40), PROVENANCE, tmp_path / "index")
+    assert not any(tmp_path.iterdir())
