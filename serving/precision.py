@@ -58,6 +58,9 @@ class Choice:
 class HalfLinear(nn.Module):
     """A linear layer that multiplies in bf16 between float32 and float32."""
 
+    weight: Tensor
+    bias: Tensor | None
+
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__()
         self.register_buffer("weight", layer.weight.detach().bfloat16())
@@ -121,7 +124,8 @@ def measure(bundles: Sequence[Bundle], titles: Sequence[str]) -> Choice:
             continue
         found[precision] = _compared(bundles, answers, of_fp32)
     usable = [name for name, each in found.items() if each.agrees() and each.cpu_ms <= (1 - EARNS) * found["fp32"].cpu_ms]
-    return Choice(min(usable, key=lambda name: found[name].cpu_ms, default="fp32"), found)
+    taken: Precision = min(usable, key=lambda name: found[name].cpu_ms, default="fp32")
+    return Choice(taken, found)
 
 
 def _compared(bundles: Sequence[Bundle], answers: list[tuple[float, list[Tensor]]], usual: list[tuple[float, list[Tensor]]]) -> Measured:
