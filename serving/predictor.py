@@ -18,6 +18,7 @@ from models.bundle import Bundle
 from models.candidate import load_candidate
 from models.config import MODALITIES, Effort
 from models.dataset import Batch
+from serving.explain import of_category, of_product
 from serving.index import Index, Wanted
 from serving.precision import TITLES, Precision, choose, converted
 from serving.request import Request, parse
@@ -129,7 +130,8 @@ class Predictor:
         together. `spent` is told how long each part of the work took.
         """
         spent = spent or Spent()
-        content = {place: request for place, request in enumerate(requests) if self._read(request)}
+        explained = {place: self._explained(request, spent) for place, request in enumerate(requests) if request.task == "explain"}
+        content = {place: request for place, request in enumerate(requests) if self._read(request) and place not in explained}
         named = {place: request for place, request in content.items() if request.task == "categorize"}
         classes = _forward(self.categorize, "classify", named, spent)
         vectors = _forward(self.retrieve, "embed", {place: each for place, each in content.items() if place not in named}, spent)
@@ -139,7 +141,21 @@ class Predictor:
         embedded = [place for place, request in enumerate(requests) if request.task == "embed"]
         results |= {place: [{"vector": vectors.rows[place].astype(float).round(DIGITS).tolist()}] for place in embedded}
         efforts = classes.efforts | vectors.efforts
+        results |= {place: maps for place, (maps, _) in explained.items()}
+        efforts |= {place: effort for place, (_, effort) in explained.items()}
         return [self._response(request, efforts.get(place), results[place]) for place, request in enumerate(requests)]
+
+    def _explained(self, request: Request, spent: Spent) -> tuple[Results, Effort]:
+        """The heat-map of the request's image for the answer that it would get, or for the product that it names."""
+        bundle = self.categorize if request.about == "categorize" else self.retrieve
+        found: dict[str, Any] = {"id": request.product}
+        if not request.product:
+            [found] = self.predict_batch([replace(request, task=request.about, k=1)], spent)[0]["results"]
+        row = _batch(bundle, [request])
+        with spent.on("forward"), bundle.model.at_effort(request.effort or DEFAULT_EFFORT) as done:
+            if request.about == "categorize":
+                return [of_category(bundle, row, found["category"])], done
+            return [of_product(bundle, row, found["id"], self.index.vectors_of([found["id"]])[0])], done
 
     def _response(self, request: Request, effort: Effort | None, results: Results) -> dict[str, Any]:
         """`effort` is None where no model was asked: products like known ones are found in the index."""
