@@ -12,7 +12,7 @@ import typer
 
 import goodsight
 from goodsight.errors import GoodsightError, InputError
-from pipelines import audit_command, catalogue_command, features_command, gate_command, models_command
+from pipelines import audit_command, catalogue_command, features_command, gate_command, models_command, rollout_command
 from pipelines.bulk_command import answer_catalogue
 from pipelines.options import WHICH, Home, Json, home_of, print_json, refused
 
@@ -30,6 +30,7 @@ app.add_typer(catalogue_command.app, name="catalogue")
 app.add_typer(features_command.app, name="features")
 app.add_typer(gate_command.app, name="gate")
 app.add_typer(models_command.app, name="models")
+app.add_typer(rollout_command.app, name="rollout")
 app.add_typer(pipeline_app, name="pipeline")
 
 Pipeline = Literal["retrain", "bulk"]

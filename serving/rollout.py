@@ -120,6 +120,7 @@ class Rollout(BaseModel):
     archive: str
     candidate: str
     index: str
+    smoke_test: list[str]  # its probes by name
     plan: Plan
     by: str
     reason: str
@@ -173,10 +174,10 @@ class Rollout(BaseModel):
         return moved
 
 
-def begin(id: str, plan: Plan, by: str, reason: str, **facts: str) -> Rollout:
-    """A rollout at its start; `facts` are `version`, `base`, `archive`, `candidate` and `index`."""
+def begin(id: str, plan: Plan, by: str, reason: str, **facts: Any) -> Rollout:
+    """A rollout at its start; `facts` are `version`, `base`, `archive`, `candidate`, `index` and `smoke_test`."""
     now = instant()
-    rollout = Rollout(id=id, plan=plan, by=by, reason=reason, started=now, stage_since=now, **facts)  # type: ignore[arg-type]
+    rollout = Rollout(id=id, plan=plan, by=by, reason=reason, started=now, stage_since=now, **facts)
     if not plan.shadow:
         rollout.next_stage(by, "no shadow stage is wanted", now, [])
     return rollout

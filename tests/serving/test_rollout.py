@@ -11,7 +11,7 @@ from goodsight.errors import BusyError, InputError
 from goodsight.files import read_json
 from serving.rollout import Arm, Counts, Plan, Rollout, begin, decide, keep, path, plan_of, read, refuse_while_running, write
 
-FACTS = {"version": "2", "base": "1", "archive": "goodsight-2", "candidate": "c" * 64, "index": "i" * 64}
+FACTS = {"version": "2", "base": "1", "archive": "goodsight-2", "candidate": "c" * 64, "index": "i" * 64, "smoke_test": ["search"]}
 LATE = "2999-01-01T00:00:00+00:00"
 
 
