@@ -76,9 +76,12 @@ def _keep_up(server: Server, version: str, port: socket.socket, home: Path, say:
     from serving.gateway.app import create
     from serving.gateway.gateway import Gateway
     from serving.gateway.passports import passports
+    from serving.gateway.rolling import Rolling
     from serving.gateway.upstream import TorchServe, Upstream
 
-    gateway = Gateway(Upstream(TorchServe(server.record), settings().queue), settings().request_seconds, passports(home))
+    upstream = Upstream(TorchServe(server.record), settings().queue)
+    upstream.rolling = Rolling(home, upstream, server.record, settings().request_seconds)
+    gateway = Gateway(upstream, settings().request_seconds, passports(home))
     kept = gateway_server.Server(create(gateway), gateway, port, lambda: server.process.poll() is None)
     host, number = port.getsockname()[:2]
     name = f"[{host}]" if ":" in host else host
