@@ -1,4 +1,4 @@
-"""Rollouts under load, with a real gateway and a real TorchServe: a good version takes over, bad ones go by themselves, no caller notices."""
+"""Rollouts under load before a real TorchServe: a good version takes over, bad ones go by themselves, no caller notices."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import torch
 
 from goodsight.errors import BusyError, GoodsightError, InputError, RefusedError
 from goodsight.files import read_json
@@ -28,6 +28,7 @@ from models.candidate import assemble
 from models.config import TASKS
 from serving import archive, deploy, rollout, running
 from serving.deploy import Probe, current
+from serving.index import Index, build_index
 from serving.management import Management
 from serving.promotion import take_over
 from serving.rollout import Rollout, plan_of
@@ -47,6 +48,7 @@ class Load:
     statuses: Counter[int] = field(default_factory=Counter)
     versions: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
+    asked: int = 0
 
 
 @contextmanager
@@ -103,14 +105,178 @@ def url_of(served: Any) -> str:
     return str(served.first_line.split()[4].rstrip("."))
 
 
-def nearly(made: Any, folder: Path) -> Any:
-    """A model that is another one than `made` and answers the same: its candidate and index."""
+def twin(made: Any, name: str, folder: Path) -> registry.Parts:
+    """What serves a model that answers as `made` does and is another one by its provenance."""
     for task in TASKS:
-        bundle = Bundle.load(made.candidate / task)
-        with torch.no_grad():
-            for parameter in bundle.model.parameters():
-                parameter.mul_(1 + 1e-5)
-        bundle.save(folder / "bundles" / task)
+        replace(Bundle.load(made.candidate / task), provenance={"name": name}).save(folder / "bundles" / task)
     digest = assemble([folder / "bundles" / task for task in TASKS], folder / "candidate")
     sign(folder / "candidate")
-    return digest
+    record = read_json(made.index / "index.json")
+    vectors = Index.load(made.index, record["bundle"]).vectors
+    bundle = read_json(folder / "candidate" / "candidate.json")["bundles"]["retrieve"]
+    provenance = {"candidate": digest, "bundle": bundle, "snapshot": record["snapshot"]}
+    build_index(np.asarray(vectors), pq.read_table(made.index / "products.parquet"), provenance, folder / "index")
+    return parts(folder / "candidate", folder / "index")
+
+
+def parts(candidate: Path, index: Path) -> registry.Parts:
+    return registry.Parts(candidate, index, None, [asdict(probe) for probe in PROBES])
+
+
+def register(folder: Path, kept: registry.Parts) -> str:
+    """The version of a candidate, with what it is served with beside it."""
+    for name in ("evaluation", "plots"):
+        (folder / name).mkdir(exist_ok=True)
+    (folder / "evaluation" / "metrics.json").write_text('{"metrics": {}, "baselines": {}}')
+    (folder / "verdict.json").write_text('{"decision": "promote"}')
+    snapshot = {"name": "shop", "digest": "s" * 64, "source": "shop-1"}
+    version = registry.register(kept.candidate, folder / "evaluation", folder / "verdict.json", snapshot, {}, folder / "plots", "run")
+    registry.keep_parts(version, kept)
+    return version
+
+
+@dataclass
+class World:
+    """A home in which version 1 serves; `served` is its server. Version 2 answers as 1 does, 3 with random weights of its own."""
+
+    home: Path
+    served: Any
+
+
+@pytest.fixture(scope="module")
+def world(made: Any, other: Any, serve: Callable[[Path], Any], tmp_path_factory: pytest.TempPathFactory) -> World:
+    folder = tmp_path_factory.mktemp("rollout")
+    with pytest.MonkeyPatch.context() as patch:
+        use(patch, folder / "home")
+        first = parts(made.candidate, made.index)
+        assert register(folder, first) == "1"
+        assert register(folder, twin(made, "two", folder / "two")) == "2"
+        assert register(folder, parts(other.candidate, other.index)) == "3"
+        take_over("1", first, None, "pipeline", "promoted by the gate", folder / "home")
+    return World(folder / "home", serve(folder / "home"))
+
+
+def use(patch: pytest.MonkeyPatch, home: Path) -> None:
+    patch.setenv("GOODSIGHT_HOME", str(home))
+    settings.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def home(world: World, monkeypatch: pytest.MonkeyPatch) -> Path:
+    use(monkeypatch, world.home)
+    return world.home
+
+
+def versions(home: Path) -> set[str]:
+    """What is loaded in the model server."""
+    server = running.find(running.runtime(home))
+    assert server
+    return set(Management(server).versions())
+
+
+def told() -> list[tuple[str, str, str]]:
+    """(action, actor, version) of the rollouts in the ledger."""
+    return [(each.payload["action"], each.actor, each.payload["version"]) for each in Ledger(settings().ledger_url).events("rollout")]
+
+
+BAD = {
+    "crashing": ("2", "crashing_handler.py", {"errors"}),
+    "slow": ("2", "slow_handler.py", {"errors", "latency"}),
+    "wrong": ("3", "", {"agreement"}),
+}
+
+
+@pytest.mark.parametrize("how", BAD)
+def test_a_bad_version_is_rolled_back_by_itself(how: str, world: World, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    version, handler, by = BAD[how]
+    if handler:
+        monkeypatch.setattr(archive, "HANDLER", FAULTY / handler)
+    before = told()
+    with load(url_of(world.served)) as seen:
+        start(version, plan_of(**PLAN), "Ada", "spring", home)
+        until(lambda: not now(home).running, "the rollback")
+        until(lambda: now(home).told, "the end in the ledger")
+    ended = now(home)
+    assert ended.phase == "rolled_back" and ended.moves[-1].by == "gateway"
+    worse = {each["name"] for each in ended.moves[-1].evidence if each["finding"] == "worse"}
+    assert worse and worse <= by
+    assert not seen.failures and set(seen.statuses) == {200}
+    spent = sum(counts.new.errors for counts in ended.stages.values())
+    callers = sum(counts.to_old + counts.to_new for counts in ended.stages.values())
+    assert spent <= max(0.1 * callers, 30), "no more than the budget of the requests of the rollout"
+    assert versions(home) == {"1"} and {each.name for each in deploy.store(home).iterdir()} == {"goodsight-1"}
+    assert told() == [*before, ("start", "Ada", version), ("rolled_back", "gateway", version)]
+
+
+def test_what_goes_wrong_before_a_rollout_starts_none(home: Path) -> None:
+    before = told()
+    for version, why, error in (("1", "spring", "is what serves"), ("9", "spring", "no version"), ("2", " ", "only for a reason")):
+        with pytest.raises(InputError, match=error):
+            start(version, plan_of(**PLAN), "Ada", why, home)
+    with pytest.raises(RefusedError, match="is rolled_back, not ready"):
+        promote("Ada", "spring", home)
+    assert told() == before
+
+
+def test_a_person_ends_a_rollout(world: World, home: Path, other: Any) -> None:
+    with load(url_of(world.served), callers=2) as seen:
+        start("3", plan_of(shadow=0, hold=10_000), "Ada", "spring", home)
+        until(lambda: now(home).counts.to_new, "a request of the new version")
+        with pytest.raises(BusyError, match="rollout of version 3 goes on"):
+            take_over("3", parts(other.candidate, other.index), "1", "Ben", "mine", home)
+        with pytest.raises(RefusedError, match="is canary 5 %, not ready"):
+            promote("Ada", "spring", home)
+        abort("Ben", "the season is over", home)
+    assert not seen.failures and set(seen.statuses) == {200} and set(seen.versions) == {"1", "3"}
+    assert versions(home) == {"1"} and told()[-1] == ("aborted", "Ben", "3")
+
+
+def test_a_good_version_takes_over_also_past_a_killed_gateway(world: World, home: Path, serve: Callable[[Path], Any]) -> None:
+    with load(url_of(world.served)) as seen:
+        begun = start("2", plan_of(**PLAN), "Ada", "spring", home)
+        assert begun.name == "shadow"
+        until(lambda: now(home).stage and now(home).counts.to_new > 10, "the canary")
+    assert not seen.failures and set(seen.versions) == {"1", "2"}
+    world.served.process.kill()
+    world.served.process.wait()
+    left = now(home)
+    world.served = serve(home)
+    assert now(home).id == left.id and now(home).stages[0] == left.stages[0]
+    with load(url_of(world.served)) as seen:
+        until(lambda: now(home).phase == "ready", "readiness")
+        until(lambda: now(home).counts.to_new > 150, "enough requests to tell the split")
+        counts = now(home).counts
+        workers = pids(home, "2")
+        promote("Ada", "spring", home)
+        until(lambda: current_of(seen) > 20, "answers after the switch")
+    assert not seen.failures and set(seen.statuses) == {200}
+    assert counts.split == pytest.approx(0.5, abs=0.1)
+    held = now(home)
+    assert [move.target for move in held.moves] == ["canary 10 %", "canary 50 %", "ready", "promoting", "promoted"]
+    assert all(each["finding"] == "shown" for each in held.moves[2].evidence)
+    assert versions(home) == {"2"} and pids(home, "2") == workers, "the worker that was tried is the one that serves"
+    served, champ = current(home), champion.current()
+    assert served and champ and served.version == champ.version == registry.aliases(registry.connect())["champion"] == "2"
+    assert served.previous == "1" and told()[-2:] == [("start", "Ada", "2"), ("promoted", "Ada", "2")]
+    Ledger(settings().ledger_url).verify()
+
+
+def current_of(seen: Load) -> int:
+    """Callers answered since this was first asked."""
+    total = sum(seen.statuses.values())
+    seen.asked = seen.asked or total
+    return total - seen.asked
+
+
+def pids(home: Path, version: str) -> set[int]:
+    """The worker processes of a version."""
+    server = running.find(running.runtime(home))
+    assert server
+    described = Management(server)._call("GET", f"/models/goodsight/{version}")
+    return {worker["pid"] for worker in described[0]["workers"]}
+
+
+def test_no_rollout_without_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, world: World) -> None:
+    world.served.end()
+    with pytest.raises(GoodsightError, match=r"No server is running(.|\n)*goodsight serve"):
+        start("1", plan_of(**PLAN), "Ada", "spring", world.home)
