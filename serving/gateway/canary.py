@@ -146,7 +146,7 @@ class Canary:
 
     def _copy(self, counts: Counts, fields: Mapping[str, Any], reply: Reply) -> None:
         """Sends a copy, if there is room that no caller needs."""
-        if len(self._copies) >= COPIES or self.new.counts.waiting or 2 * self.old.counts.waiting >= max(1, self.old.queue):
+        if len(self._copies) >= COPIES or self.new.waiting or 2 * self.old.waiting >= max(1, self.old.queue):
             counts.dropped += 1
             return
         task = asyncio.ensure_future(self._compared(counts, fields, reply))

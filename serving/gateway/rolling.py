@@ -71,8 +71,8 @@ class Rolling:
         while True:
             try:
                 await self._turn()
-            except (GoodsightError, OSError) as error:
-                log.error("the state of the rollout cannot be kept: %s", error)
+            except Exception:
+                log.exception("the rollout goes on as it is: its state could not be kept")
             await asyncio.sleep(TURN_SECONDS)
 
     async def _turn(self) -> None:

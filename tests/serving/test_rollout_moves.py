@@ -8,27 +8,19 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
-import pyarrow.parquet as pq
 import pytest
 
 from goodsight.errors import BusyError, GoodsightError, InputError, RefusedError
-from goodsight.files import read_json
 from goodsight.settings import settings
 from lineage import champion, registry
 from lineage.ledger import Ledger
-from lineage.signing import sign
-from models.bundle import Bundle
-from models.candidate import assemble
-from models.config import TASKS
 from serving import archive, deploy, rollout, running
 from serving.deploy import Probe, current
-from serving.index import Index, build_index
 from serving.management import Management
 from serving.promotion import take_over
 from serving.rollout import Rollout, plan_of
@@ -105,20 +97,6 @@ def url_of(served: Any) -> str:
     return str(served.first_line.split()[4].rstrip("."))
 
 
-def twin(made: Any, name: str, folder: Path) -> registry.Parts:
-    """What serves a model that answers as `made` does and is another one by its provenance."""
-    for task in TASKS:
-        replace(Bundle.load(made.candidate / task), provenance={"name": name}).save(folder / "bundles" / task)
-    digest = assemble([folder / "bundles" / task for task in TASKS], folder / "candidate")
-    sign(folder / "candidate")
-    record = read_json(made.index / "index.json")
-    vectors = Index.load(made.index, record["bundle"]).vectors
-    bundle = read_json(folder / "candidate" / "candidate.json")["bundles"]["retrieve"]
-    provenance = {"candidate": digest, "bundle": bundle, "snapshot": record["snapshot"]}
-    build_index(np.asarray(vectors), pq.read_table(made.index / "products.parquet"), provenance, folder / "index")
-    return parts(folder / "candidate", folder / "index")
-
-
 def parts(candidate: Path, index: Path) -> registry.Parts:
     return registry.Parts(candidate, index, None, [asdict(probe) for probe in PROBES])
 
@@ -144,13 +122,14 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(made: Any, other: Any, serve: Callable[[Path], Any], tmp_path_factory: pytest.TempPathFactory) -> World:
+def world(make: Any, made: Any, other: Any, serve: Callable[[Path], Any], tmp_path_factory: pytest.TempPathFactory) -> World:
     folder = tmp_path_factory.mktemp("rollout")
     with pytest.MonkeyPatch.context() as patch:
         use(patch, folder / "home")
         first = parts(made.candidate, made.index)
         assert register(folder, first) == "1"
-        assert register(folder, twin(made, "two", folder / "two")) == "2"
+        twin = make(folder / "twin", 1, name="twin")
+        assert register(folder, parts(twin.candidate, twin.index)) == "2"
         assert register(folder, parts(other.candidate, other.index)) == "3"
         take_over("1", first, None, "pipeline", "promoted by the gate", folder / "home")
     return World(folder / "home", serve(folder / "home"))
