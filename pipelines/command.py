@@ -59,6 +59,7 @@ def run(
     size: Annotated[str, typer.Option(help="Size of the model: tiny or small.")] = "small",
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 17,
     policy: Annotated[Path | None, typer.Option(help="YAML file of the gate's policy (default: lineage/policy.yaml).")] = None,
+    rollout: Annotated[bool, typer.Option("--rollout", help="Keep what serves; `goodsight rollout start` brings the version in.")] = False,
     home: Home = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no closing table.")] = False,
     as_json: Json = False,
@@ -75,7 +76,8 @@ def run(
         raise InputError("Both --catalogue and --revision are given.", "Give the folder to import, or the version to take.")
     folder = None if revision else catalogue or _sample()
     name = folder.resolve().name if folder else ""
-    result = run_pipeline(Wanted(folder, name, architecture, size, seed, _policy(policy), quiet, revision))
+    release = "rollout" if rollout else "switch"
+    result = run_pipeline(Wanted(folder, name, architecture, size, seed, _policy(policy), quiet, revision, release))
     if not quiet:
         closing_table(result)
     if as_json:

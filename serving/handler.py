@@ -20,7 +20,7 @@ from goodsight.settings import settings
 from lineage.predictions import Prediction, PredictionLog, new_id, now
 from serving.features import ProductFeatures, stores
 from serving.predictor import Predictor
-from serving.request import Request, parse
+from serving.request import COPY, Request, parse
 
 EMPTY = (b"", b"{}")
 
@@ -79,7 +79,7 @@ def answer(
         raw = bytes(row.get("body", b""))
         if raw in EMPTY:
             log.flush()
-        else:
+        elif COPY not in map(str.lower, context.get_all_request_header(place)):
             log.log(_logged(predictor, raw, request, body, came, latency_ms))
     return [json.dumps(body, ensure_ascii=False, allow_nan=False) for body in bodies]
 

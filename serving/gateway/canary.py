@@ -17,6 +17,7 @@ from serving.gateway.comparing import agreement, read
 from serving.gateway.problems import Problem
 from serving.gateway.upstream import Reply, Transport, Upstream, is_answer
 from serving.management import BATCH_SIZE
+from serving.request import COPY
 from serving.rollout import Arm, Counts, Rollout
 
 if TYPE_CHECKING:
@@ -107,7 +108,8 @@ class Canary:
         now, patience = asyncio.get_running_loop().time(), self.patience
         deadline = now + (min(patience, max(0.0, caller.deadline - now) / 2) if caller else patience)
         try:
-            reply = await self.new.ask(fields, self.rollout.version, deadline, caller.leaving if caller else None)
+            leaving, headers = (caller.leaving, None) if caller else (None, {COPY: "1"})
+            reply = await self.new.ask(fields, self.rollout.version, deadline, leaving, headers)
         except Problem as problem:
             if problem.status == 499 and caller:
                 raise

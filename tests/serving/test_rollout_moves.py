@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import threading
 import time
 from collections import Counter
@@ -44,7 +45,7 @@ class Load:
 
 
 @contextmanager
-def load(url: str, callers: int = 6) -> Iterator[Load]:
+def load(url: str, callers: int = 3) -> Iterator[Load]:
     """Callers that ask again as soon as they are answered, until the block ends; every one is answered then."""
     seen, stop = Load(), threading.Event()
 
@@ -122,16 +123,18 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(make: Any, made: Any, other: Any, serve: Callable[[Path], Any], tmp_path_factory: pytest.TempPathFactory) -> World:
+def world(
+    make: Any, made: Any, other: Any, deployed: Path, serve: Callable[[Path], Any], tmp_path_factory: pytest.TempPathFactory
+) -> World:
     folder = tmp_path_factory.mktemp("rollout")
+    shutil.copytree(deployed, folder / "home", symlinks=True)
     with pytest.MonkeyPatch.context() as patch:
         use(patch, folder / "home")
-        first = parts(made.candidate, made.index)
-        assert register(folder, first) == "1"
+        assert register(folder, parts(made.candidate, made.index)) == "1"
         twin = make(folder / "twin", 1, name="twin")
         assert register(folder, parts(twin.candidate, twin.index)) == "2"
         assert register(folder, parts(other.candidate, other.index)) == "3"
-        take_over("1", first, None, "pipeline", "promoted by the gate", folder / "home")
+        champion.move("1", None, "pipeline", "promoted by the gate")
     return World(folder / "home", serve(folder / "home"))
 
 
@@ -159,7 +162,7 @@ def told() -> list[tuple[str, str, str]]:
 
 
 BAD = {
-    "crashing": ("2", "crashing_handler.py", {"errors"}),
+    "crashing": ("2", "crashing_handler.py", {"errors", "latency"}),  # those who wait for the next worker
     "slow": ("2", "slow_handler.py", {"errors", "latency"}),
     "wrong": ("3", "", {"agreement"}),
 }

@@ -92,6 +92,12 @@ def test_a_version_that_fails_is_seen_soon(chance: float, most: int) -> None:
     assert np.median(needed) <= most
 
 
+def test_the_figures_of_the_documentation() -> None:
+    """Four stages, three tests, an error budget of 1 %, and nine of ten requests to the other version."""
+    assert [not_more("errors", (n, n), (0, 9 * n), 0.01, ALPHA / 12).finding for n in (4, 5)] == ["open", "worse"]
+    assert [not_more("errors", (0, n), (0, 9 * n), 0.01, ALPHA / 3).finding for n in (870, 875)] == ["open", "shown"]
+
+
 def test_a_good_version_is_shown_to_be_good() -> None:
     assert not_more("errors", (0, 1000), (0, 9000), 0.01, ALPHA / 3).finding == "shown"
     assert not_more("errors", (0, 300), (0, 2700), 0.01, ALPHA / 3).finding == "open"

@@ -38,9 +38,11 @@ class TwoVersions:
     new: Callable[[], Any] = lambda: found("2")
     came: list[str] = field(default_factory=list)
     refuses: bool = False
+    copies: int = 0
 
     async def predict(self, body: bytes, version: str | None, headers: Mapping[str, str]) -> tuple[int, bytes]:
         self.came.append(version or "1")
+        self.copies += "x-goodsight-copy" in headers
         if version == "2":
             reply = self.new()
             return (await reply) if asyncio.iscoroutine(reply) else reply
@@ -117,7 +119,7 @@ async def test_in_the_shadow_callers_are_answered_by_the_old_version(start: Any)
     now = await standing.until(lambda now: now.counts.pairs + now.counts.dropped > 60)
     counts = now.counts
     assert counts.copies + counts.dropped == pytest.approx(100, abs=30)
-    assert counts.copies == counts.pairs == counts.agreed == counts.new.requests
+    assert counts.copies == counts.pairs == counts.agreed == counts.new.requests == standing.server.copies
     assert (counts.to_old, counts.to_new, counts.old.requests) == (200, 0, 200)
     assert now.limit_ms and counts.old.timed == 100, "what is slow is known from the first hundred answers"
 
