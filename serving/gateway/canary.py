@@ -50,6 +50,9 @@ class Once(Transport):
     async def describe(self, version: str | None = None) -> list[dict[str, Any]]:
         return await self._transport.describe(version)
 
+    async def metrics(self) -> bytes:
+        return await self._transport.metrics()
+
 
 def place(rollout: str, what: str, request: str) -> float:
     """Where a request falls between 0 and 1, evenly: below a share, it is one of that share."""
@@ -61,7 +64,7 @@ class Canary:
 
     def __init__(self, rollout: Rollout, old: Upstream, seconds: float) -> None:
         self.rollout, self.old, self.seconds = rollout, old, seconds
-        self.new = Upstream(Once(old.transport), old.queue, BATCH_SIZE)
+        self.new = Upstream(Once(old.transport), old.queue, BATCH_SIZE, tracing=old.tracing)
         self._milliseconds: list[float] = []  # of the first answers of the old version
         self._copies: set[asyncio.Task[None]] = set()
 

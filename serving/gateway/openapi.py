@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 import goodsight
@@ -55,9 +56,8 @@ def document(app: FastAPI) -> dict[str, Any]:
 
 def _document(app: FastAPI) -> dict[str, Any]:
     made = get_openapi(title=app.title, version=app.version, summary="Names categories, finds and recommends products.", routes=app.routes)
-    _, definitions = models_json_schema(
-        [(model, "validation") for model in (*FORMS.values(), ProblemDetails, InferenceRequest)], ref_template=REF + "{model}"
-    )
+    models: list[type[BaseModel]] = [*FORMS.values(), ProblemDetails, InferenceRequest]
+    _, definitions = models_json_schema([(model, "validation") for model in models], ref_template=REF + "{model}")
     schemas = made.setdefault("components", {}).setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
@@ -106,7 +106,8 @@ def _forms(task: str) -> dict[str, Any]:
     one = {"$ref": f"{REF}{name}"}
     requests = {"type": "array", "minItems": 1, "maxItems": LARGEST_BATCH, "items": {"anyOf": [one, {"type": "object"}]}}
     batch = {"type": "object", "required": ["requests"], "properties": {"requests": requests}, "additionalProperties": False}
-    [shown] = model.model_config["json_schema_extra"]["examples"]  # type: ignore[index, call-overload]
+    extra: Any = model.model_config["json_schema_extra"]
+    [shown] = extra["examples"]
     examples = {"one": {"value": shown}, "batch": {"value": {"requests": [shown, {**shown, "text": "oak shelf"}]}}}
     if task not in REQUESTS:
         batch, examples = {}, {"one": examples["one"]}
@@ -120,7 +121,8 @@ def _forms(task: str) -> dict[str, Any]:
 def _form(fields: dict[str, Any]) -> dict[str, Any]:
     file = {"type": "string", "format": "binary"}
     strings = {"attributes": "application/json", "filters": "application/json"}
-    kinds = {"text": {"type": "string"}, "k": {"type": "integer"}, "lexical": {"type": "number"}, "rerank": {"type": "boolean"}}
+    kinds: dict[str, Any] = {"text": {"type": "string"}, "k": {"type": "integer"}, "lexical": {"type": "number"}}
+    kinds["rerank"] = {"type": "boolean"}
     kinds |= {"effort": {"enum": ["low", "medium", "high"]}, "liked": {"type": "array", "items": {"type": "string"}}}
     kinds |= {"about": {"enum": ["categorize", "search"]}, "product": {"type": "string"}}
     kinds |= {name: {"type": "object"} for name in strings}

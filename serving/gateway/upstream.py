@@ -136,6 +136,7 @@ class Upstream:
         version: str | None,
         deadline: float,
         leaving: Leaving | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Reply:
         """The reply to one request; `deadline` is on the event loop's clock, `leaving` returns when the caller has gone.
 
@@ -146,8 +147,8 @@ class Upstream:
         if len(body) > LARGEST_BODY:
             raise Problem(413, f"The request has {len(body):,} bytes with its media as base64; at most {LARGEST_BODY:,} are allowed.")
         await self._slot(deadline, leaving)
-        with self.tracing.span("predict", version=version or "default") as headers:
-            status, answer = await self._sent(body, version, deadline, headers)
+        with self.tracing.span("predict", version=version or "default") as traced:
+            status, answer = await self._sent(body, version, deadline, {**traced, **(headers or {})})
         return Reply(status, answer, time.perf_counter() - started)
 
     @property
