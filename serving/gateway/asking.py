@@ -26,7 +26,10 @@ class Caller:
 
 async def answer(upstream: Upstream, fields: Mapping[str, Any], caller: Caller, version: str | None = None) -> Reply:
     """The answer to one request, `task` among its fields. Raises `Problem` when there is none."""
-    reply = await upstream.ask(fields, version, caller.deadline, caller.leaving)
+    if version is None and upstream.rolling:
+        reply = await upstream.rolling.ask(fields, caller)
+    else:
+        reply = await upstream.ask(fields, version, caller.deadline, caller.leaving)
     if reply.status != 200:
         raise refusal(reply)
     return reply

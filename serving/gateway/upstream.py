@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from serving.gateway.encoding import encoded
 from serving.gateway.problems import Problem
@@ -22,6 +22,9 @@ from serving.gateway.tracing import Tracing
 from serving.gateway.wire import Wire
 from serving.management import BATCH_SIZE
 from serving.running import MODEL, Running
+
+if TYPE_CHECKING:
+    from serving.gateway.rolling import Rolling
 
 SLOTS = 2 * BATCH_SIZE
 PAUSE_SECONDS = 0.2  # before a request that found no worker is sent again
@@ -109,6 +112,7 @@ class Upstream:
     slots: int = SLOTS
     counts: Counts = field(default_factory=Counts)
     tracing: Tracing = field(default_factory=Tracing)
+    rolling: Rolling | None = None  # who brings another version in
     _seconds: float = 0.05  # mean time of a request that was sent
 
     def __post_init__(self) -> None:
@@ -214,7 +218,7 @@ class Upstream:
                 status, answer = await self.transport.predict(body, version, headers)
             except OSError as error:
                 status, answer = 503, json.dumps({"message": str(error)}).encode()
-            if _is_answer(status, answer):
+            if is_answer(status, answer):
                 self._seconds += WEIGHT * (time.perf_counter() - started - self._seconds)
                 return status, answer
             lost += b"no worker" not in answer  # it was not queued there; else a worker was lost with it, which may be why
@@ -234,7 +238,7 @@ class Upstream:
             await asyncio.wait(set(self._under_way))
 
 
-def _is_answer(status: int, body: bytes) -> bool:
+def is_answer(status: int, body: bytes) -> bool:
     """Whether our handler said it: 200, or a refusal with its reason. TorchServe's own errors have a `code`, a `type` and a `message`."""
     if status == 200:
         return True
