@@ -9,6 +9,7 @@ in the model server, so that one that hangs takes none from the others. Copies a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import Mapping
 from typing import Any
@@ -171,10 +172,10 @@ class Canary:
             counts.agreed += agreed
 
     async def close(self) -> None:
-        """Waits for what is under way, copies too."""
-        if self._copies:
-            await asyncio.wait(set(self._copies), timeout=self.patience)
-        await self.new.close()
+        """Waits for what is under way, copies too, while there is patience: what hangs in the model server is left there."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.patience):
+                await asyncio.gather(self.new.close(), *self._copies, return_exceptions=True)
 
 
 def _refused(arm: Arm, refusal: Reply, instead: Reply) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import threading
 import time
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
@@ -121,7 +122,7 @@ class Rolling:
                 await asyncio.to_thread(_overtaken, self.home, coming, served.version if served else "nothing")
                 return
             if not await self.old.ready(coming.version):
-                await asyncio.to_thread(_load, self.record, coming.archive)
+                await _loaded(self.record, coming.archive)
             self.canary = Canary(coming, self.old, self.seconds)
         except GoodsightError as error:
             await asyncio.to_thread(_end, self.home, coming, "rolled_back", f"it cannot be tried: {error.message}")
@@ -150,8 +151,25 @@ def _stamp(home: Path) -> int:
         return 0
 
 
-def _load(record: Running, archive: str) -> None:
-    Management(record).register(archive)
+async def _loaded(record: Running, archive: str) -> None:
+    """Loads a version, in a thread that does not hold up the end of the process. Raises `GoodsightError` when it does not load."""
+    loop, done = asyncio.get_running_loop(), asyncio.get_running_loop().create_future()
+
+    def tell(error: GoodsightError | None) -> None:
+        if not done.done():
+            done.set_exception(error) if error else done.set_result(None)
+
+    def load() -> None:
+        told: GoodsightError | None = None
+        try:
+            Management(record).register(archive)
+        except GoodsightError as error:
+            told = error
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(tell, told)
+
+    threading.Thread(target=load, daemon=True).start()
+    await done
 
 
 def _overtaken(home: Path, coming: Rollout, served: str) -> None:
