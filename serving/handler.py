@@ -24,7 +24,7 @@ from serving.features import ProductFeatures, stores
 from serving.inputs import InputSample
 from serving.measures import Measures
 from serving.predictor import Predictor
-from serving.request import Request, parse
+from serving.request import COPY, Request, parse
 from serving.spent import Spent
 
 EMPTY = (b"", b"{}")
@@ -89,7 +89,7 @@ def answer(worker: Handler, rows: Sequence[Mapping[str, Any]], context: Any) -> 
             worker.sample.offer(request.digest, raw, types[place])
         if raw in EMPTY:
             worker.log.flush()
-        else:
+        elif COPY not in map(str.lower, context.get_all_request_header(place)):
             worker.log.log(_logged(worker.predictor, raw, request, body, came, latency_ms))
     statuses = [_status(each)[0] if isinstance(each, InputError) else 200 for each in read]
     worker.measures(context).batch([(body.get("task", ""), status) for body, status in zip(bodies, statuses, strict=True)], spent)

@@ -110,6 +110,15 @@ def test_an_unknown_product_is_not_found_and_the_others_are_answered(
     assert [id for id, _ in logged(answers[3][1]["id"])["results"]] == [row["id"] for row in answers[3][1]["results"]]
 
 
+def test_a_copy_is_answered_and_not_logged(handler: GoodsightHandler, database: Path) -> None:
+    context = Context("goodsight", ".", {}, 8, -1, "0.12.0")
+    context.request_processor = [RequestProcessor({"Content-Type": "application/json", **more}) for more in ({"X-Goodsight-Copy": "1"}, {})]
+    rows = [{"body": bytearray(as_json(task="search", text="red sofa")[1])} for _ in range(2)]
+    copy, asked = (json.loads(text)["id"] for text in handler.handle(rows, context))
+    assert handler.log.flush()
+    assert prediction(f"sqlite:///{database}", copy) is None and prediction(f"sqlite:///{database}", asked)
+
+
 def test_the_log_keeps_no_vector(handler: GoodsightHandler, logged: Callable[[str], dict[str, Any]]) -> None:
     [(status, body)] = send(handler, as_json(task="embed", text="red sofa"))
     assert status == 200 and len(body["results"][0]["vector"]) == handler.predictor.index.vectors.shape[1]
