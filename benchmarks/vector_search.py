@@ -260,7 +260,7 @@ def measure(count: int, work: Path) -> dict[str, Any]:
         "dimension": D,
         "queries": len(queries),
         "built": read_json(work / "built.json"),
-        "record": {name: index.record[name] for name in ("kind", "graph") if name in index.record},
+        "record": {name: index.record[name] for name in ("kind", "lists", "graph_was", "graph") if name in index.record},
         **told,
         "search": {"recall_at_10": recall(found, truth), **times},
         "filters": list(filtered(index, queries[:FILTERED], filters)),

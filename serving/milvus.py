@@ -17,7 +17,7 @@ from goodsight.errors import BusyError, InputError, IntegrityError
 from goodsight.progress import note
 from goodsight.settings import settings
 from serving.listing import Allowed, Listing
-from serving.nearest import CONSTRUCTION, LINKS, Nearest
+from serving.nearest import BREADTHS, CONSTRUCTION, LINKS, Nearest
 
 ROWS = 2_000  # of one insertion
 CHECKED = 200  # rows that are read back
@@ -117,7 +117,7 @@ def _create(client: Any, name: str, index: Indexed) -> None:
     schema.add_field("price", DataType.DOUBLE, nullable=True)
     schema.add_field("keys", DataType.ARRAY, element_type=DataType.INT64, max_capacity=MOST_KEYS)
     graph = {"index_type": "HNSW", "params": {"M": LINKS, "efConstruction": CONSTRUCTION}}
-    kind: dict[str, Any] = graph if index.record["kind"] == "hnsw" else {"index_type": "FLAT"}
+    kind: dict[str, Any] = {"index_type": "FLAT"} if index.record["kind"] == "flat" else graph
     parameters = client.prepare_index_params()
     parameters.add_index("vector", metric_type="IP", **kind)
     client.create_collection(name, schema=schema, index_params=parameters, consistency_level="Strong")
@@ -158,7 +158,7 @@ class Milvus:
         with _answering():
             if not client.has_collection(name) or _count(client, name) != index.record["count"]:
                 raise IntegrityError(f"Milvus does not have the index {index.digest[:12]}.", "Deploy the version again.")
-        return Milvus(client, name, index.nearest.breadth)
+        return Milvus(client, name, None if index.record["kind"] == "flat" else index.nearest.breadth or BREADTHS[-1])
 
     def search(self, query: np.ndarray, k: int, allowed: Allowed) -> tuple[np.ndarray, np.ndarray]:
         """As `Nearest.search`."""
