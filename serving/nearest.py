@@ -19,8 +19,8 @@ from serving.listing import Allowed
 
 VECTORS = "vectors.faiss"
 FLAT_FLOATS = 2**23  # up to so many N * D every vector is compared: benchmarks/vector_search.py
-LINKS, CONSTRUCTION = 32, 200  # of a vector in the graph; candidates while it is linked
-BREADTHS = (64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072)  # candidates of a search: the first that reaches RECALL
+LINKS, CONSTRUCTION = 32, 100  # of a vector in the graph; candidates while it is linked
+BREADTHS = (64, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)  # candidates of a search: the first that reaches RECALL
 RECALL, TUNED_K, TUNING_QUERIES = 0.99, 10, 400
 WIDEST, SLACK = 4096, 256  # candidates of a search with filters; those on top for products that are left out by name
 SPARE = 0.2  # share of vectors out of use at which a graph is made anew

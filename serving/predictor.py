@@ -20,6 +20,7 @@ from models.config import MODALITIES, Effort
 from models.dataset import Batch
 from serving.explain import of_category, of_product
 from serving.index import Index, Wanted
+from serving.precision import TITLES, Precision, choose, converted
 from serving.request import Request, parse
 from serving.spent import Spent
 
@@ -94,6 +95,14 @@ class Predictor:
         loaded = load_candidate(candidate)
         categorize, retrieve = loaded.bundles["categorize"], loaded.bundles["retrieve"]
         return Predictor(version, loaded.digest, categorize, retrieve, Index.load(index, retrieve.digest).served())
+
+    def on_this_machine(self, home: Path) -> tuple[Predictor, Precision]:
+        """The predictor in the precision that is best here, and which that is; measured once, and kept in `home`."""
+        titles = [row["title"] for row in self.index.listing.take(np.arange(min(TITLES, self.index.listing.count)))]
+        bundles = self.categorize, self.retrieve
+        taken = choose(bundles, [title for title in titles if title] or ["a product"], home).taken
+        categorize, retrieve = (converted(bundle, taken) for bundle in bundles)
+        return replace(self, categorize=categorize, retrieve=retrieve), taken
 
     def predict(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """The answer to one request. Raises `InputError` when it is malformed or cannot be answered, see `answerable`."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
+COPY = "x-goodsight-copy"  # the header of a request whose answer nobody is given: the prediction log does not tell of it
 MAX_K = 100
 MAX_TEXT_CHARACTERS = 2_000
 MAX_ATTRIBUTES_CHARACTERS = 20_000  # of their JSON

@@ -13,7 +13,8 @@ from starlette.responses import JSONResponse, Response
 
 from goodsight.errors import InputError
 from serving.gateway import bodies
-from serving.gateway.asking import Caller, answer, answers
+from serving.gateway.asking import answer, answers
+from serving.gateway.caller import Caller
 from serving.gateway.gateway import Gateway
 from serving.gateway.problems import Problem
 from serving.gateway.schemas import ANSWERS, REQUESTS, Effort, Products

@@ -12,10 +12,11 @@ import math
 import re
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from serving.gateway.caller import Caller, Leaving
 from serving.gateway.encoding import encoded
 from serving.gateway.problems import Problem
 from serving.gateway.tracing import Tracing
@@ -30,7 +31,6 @@ LARGEST_BODY = 16 * 2**20 + 2**16  # what TorchServe takes, also when media are 
 
 VERSION = re.compile(rb'"model_version": "([^"]{1,64})"')
 
-Leaving = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,19 @@ class Counts:
     again: int = 0  # sent a second time, after a worker was lost
 
 
+class Rolling(Protocol):
+    """Who brings another version in: says which one answers a request that names none."""
+
+    async def ask(self, fields: Mapping[str, Any], caller: Caller) -> Reply:
+        """As `Upstream.ask`."""
+
+    def start(self) -> None:
+        """Begins to look for rollouts, in the running event loop."""
+
+    async def close(self) -> None:
+        """Waits for what is under way and keeps what was seen."""
+
+
 @dataclass
 class Upstream:
     """Asks the model server. `queue` requests may wait, `slots` may be under way."""
@@ -109,6 +122,7 @@ class Upstream:
     slots: int = SLOTS
     counts: Counts = field(default_factory=Counts)
     tracing: Tracing = field(default_factory=Tracing)
+    rolling: Rolling | None = None
     _seconds: float = 0.05  # mean time of a request that was sent
 
     def __post_init__(self) -> None:
@@ -214,7 +228,7 @@ class Upstream:
                 status, answer = await self.transport.predict(body, version, headers)
             except OSError as error:
                 status, answer = 503, json.dumps({"message": str(error)}).encode()
-            if _is_answer(status, answer):
+            if is_answer(status, answer):
                 self._seconds += WEIGHT * (time.perf_counter() - started - self._seconds)
                 return status, answer
             lost += b"no worker" not in answer  # it was not queued there; else a worker was lost with it, which may be why
@@ -234,7 +248,7 @@ class Upstream:
             await asyncio.wait(set(self._under_way))
 
 
-def _is_answer(status: int, body: bytes) -> bool:
+def is_answer(status: int, body: bytes) -> bool:
     """Whether our handler said it: 200, or a refusal with its reason. TorchServe's own errors have a `code`, a `type` and a `message`."""
     if status == 200:
         return True
