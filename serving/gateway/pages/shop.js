@@ -482,6 +482,8 @@ async function showPassport(what, signal) {
     if (!(error instanceof Problem)) throw error;
     place.replaceChildren(make("p", "note", error.status === 403 ? "This key may not read passports: it needs the scope audit." : error.message));
   }
+  const graph = place.querySelector(".graph");
+  if (graph) graph.scrollTop = (graph.scrollHeight - graph.clientHeight) / 2;  // where the answer itself is
   $("#main").focus({ preventScroll: true });
   scrollTo(0, 0);
 }
