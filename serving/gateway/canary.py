@@ -54,6 +54,9 @@ class Once(Transport):
     async def metrics(self) -> bytes:
         return await self._transport.metrics()
 
+    async def close(self) -> None:
+        """The transport stays open: it is another's."""
+
 
 def place(rollout: str, what: str, request: str) -> float:
     """Where a request falls between 0 and 1, evenly: below a share, it is one of that share."""
