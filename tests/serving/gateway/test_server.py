@@ -103,7 +103,7 @@ def test_the_javascript_of_the_documents_runs(url: str) -> None:
     if node is None:
         pytest.skip("No node on the PATH (Debian: apt-get install nodejs).")
     [code] = re.findall(r"^```js\n(.*?)^```$", (HOUSE / "docs" / "product.md").read_text(), re.MULTILINE | re.DOTALL)
-    environment = {**os.environ, "GOODSIGHT_URL": url}
+    environment = {**os.environ, "SERVER": url}
     done = subprocess.run([node, "--input-type=module", "-e", code], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 3 and "red sofa" in done.stdout
