@@ -53,15 +53,8 @@ class Lists:
     def open(folder: Path) -> Lists:
         return Lists(*(np.load(folder / FOLDER / f"{name}.npy", mmap_mode="r") for name in ARRAYS))
 
-    def near(self, query: np.ndarray, wanted: int, mask: np.ndarray | None = None) -> np.ndarray:
-        """At least `wanted` rows that pass `mask` (N,), or all that do: those of the lists nearest to `query` (D,)."""
+    def near(self, query: np.ndarray, wanted: int) -> np.ndarray:
+        """At least `wanted` rows, or all: those of the lists nearest to `query` (D,)."""
         order = np.argsort(-(self.centres @ query), kind="stable")
-        passing = None if mask is None else mask[self.rows]
-        sizes = np.diff(self.starts) if passing is None else np.diff(np.concatenate([[0], np.cumsum(passing)])[self.starts])
-        enough = int(np.searchsorted(np.cumsum(sizes[order]), wanted)) + 1
-        found = [self._list(int(place), passing) for place in order[:enough]]
-        return np.concatenate(found) if found else np.empty(0, np.int32)
-
-    def _list(self, place: int, passing: np.ndarray | None) -> np.ndarray:
-        here = slice(int(self.starts[place]), int(self.starts[place + 1]))
-        return self.rows[here] if passing is None else self.rows[here][passing[here]]
+        enough = int(np.searchsorted(np.cumsum(np.diff(self.starts)[order]), wanted)) + 1
+        return np.concatenate([self.rows[self.starts[place] : self.starts[place + 1]] for place in order[:enough].tolist()])

@@ -183,7 +183,7 @@ class Nearest:
         if not k:
             return np.empty(0, np.int64), np.empty(0, np.float32)
         if self.lists is not None and allowed.count * self.engine.d > FLAT_FLOATS:
-            return self.compared(query, k, allowed.mask if left_out else None)
+            return self.compared(query, k, allowed if left_out else None)
         if not left_out:
             return self._walked(query, k)
         wide = 2 * k * self.count // allowed.count + min(left_out, SLACK)
@@ -195,10 +195,17 @@ class Nearest:
         rows = np.flatnonzero(allowed.mask)
         return best(rows, self.scores(query, rows), k)
 
-    def compared(self, query: np.ndarray, k: int, mask: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-        """By lists: as many vectors that pass are compared as without a filter, so that a filter does not cost recall."""
+    def compared(self, query: np.ndarray, k: int, allowed: Allowed | None) -> tuple[np.ndarray, np.ndarray]:
+        """By lists. Under a filter so many are taken that as many vectors should pass as are compared without; where fewer than
+        half of these do, the filter and the query disagree, and all that pass are compared.
+        """
         assert self.lists is not None
-        rows = self.lists.near(query, max(self.enough, 10 * k), mask)
+        wanted = max(self.enough, 10 * k)
+        rows = self.lists.near(query, wanted if allowed is None else wanted * self.count // allowed.count)
+        if allowed is not None:
+            rows = rows[allowed.mask[rows]]
+            if len(rows) < wanted // 2:
+                rows = np.flatnonzero(allowed.mask)
         return best(rows.astype(np.int64), self.scores(query, rows), k)
 
     def _walked(self, query: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

@@ -222,8 +222,12 @@ def changed(products: pa.Table) -> pa.Table:
     return pa.concat_tables([kept.set_column(kept.schema.get_field_index("content"), "content", pa.array(altered)), new])
 
 
-@pytest.mark.parametrize("flat_floats", [None, 0], ids=["flat", "graph"])
-def test_an_update_embeds_what_is_new_and_answers_like_one_made_anew(flat_floats: int | None, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["flat", "hnsw", "lists"])
+def test_an_update_embeds_what_is_new_and_answers_like_one_made_anew(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flat_floats = None if kind == "flat" else 0
+    if kind == "lists":
+        monkeypatch.setattr("serving.nearest.RECALL", 2)  # that no graph reaches
+        monkeypatch.setattr("serving.nearest.FLAT_FLOATS", 10)
     first = shop(40).append_column("content", pa.array([f"c{row}" for row in range(40)]))
     build_index(unit(40), first, PROVENANCE, tmp_path / "old", flat_floats=flat_floats)
     old, products = Index.load(tmp_path / "old", PROVENANCE["bundle"]), changed(shop(40))
@@ -241,7 +245,8 @@ def test_an_update_embeds_what_is_new_and_answers_like_one_made_anew(flat_floats
         assert [row for row, _ in mine] == [row for row, _ in theirs]
     with pytest.raises(NotFoundError, match="'p2'"):
         updated.vectors_of(["p2"])
-    if flat_floats is None:
+    assert updated.record["kind"] == whole.record["kind"] == kind
+    if kind == "flat":
         assert updated.digest == whole.digest
 
 
