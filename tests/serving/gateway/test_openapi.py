@@ -8,7 +8,6 @@ import hypothesis
 import pytest
 import schemathesis
 from jsonschema import Draft202012Validator
-from referencing import Registry, Resource
 from schemathesis import GenerationMode
 from schemathesis.config import SchemathesisConfig
 
@@ -16,7 +15,7 @@ from goodsight.settings import settings
 from serving.gateway.app import create
 from serving.gateway.gateway import Gateway
 from serving.gateway.passports import passports
-from serving.gateway.schemas import REQUESTS
+from serving.gateway.schemas import FORMS, REQUESTS
 from serving.gateway.upstream import Upstream
 from tests.serving.gateway.standing import InProcess
 
@@ -60,15 +59,15 @@ def _try(cases: Any) -> None:
 
 def test_every_example_is_as_its_schema_wants_it(model: InProcess) -> None:
     made = document(model).openapi()
-    registry = Registry().with_resource("", Resource.from_contents({"$schema": "https://json-schema.org/draft/2020-12/schema", **made}))
 
     def check(schema: dict[str, Any], example: Any) -> None:
-        Draft202012Validator({"$ref": ref} if (ref := schema.get("$ref")) else schema, registry=registry).validate(example)
+        Draft202012Validator({**schema, "components": made["components"]}).validate(example)
 
-    for task in REQUESTS:
+    for task in FORMS:
         operation = made["paths"][f"/v1/{task}"]["post"]
         asked = operation["requestBody"]["content"]["application/json"]
         for example in asked["examples"].values():
             check(asked["schema"], example["value"])
         answered = operation["responses"]["200"]["content"]["application/json"]
-        check(answered["schema"], answered["example"])
+        if task in REQUESTS:
+            check(answered["schema"], answered["example"])
