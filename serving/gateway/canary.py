@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,6 +28,7 @@ PATIENCE_SECONDS = 1.0
 PATIENCE_TIMES = 4  # of what is slow
 COPIES = BATCH_SIZE  # under way at a time
 SPACE = 2.0**64
+log = logging.getLogger("goodsight.rollout")
 
 
 class Failed(Exception):
@@ -121,7 +123,9 @@ class Canary:
             if problem.status in (503, 504):
                 self._missed(counts.new, late=problem.status == 504)
             return None
-        except Failed:
+        except Exception as error:  # of whatever kind: the caller is answered by the other version
+            if not isinstance(error, Failed):
+                log.warning("version %s was not asked: %r", self.rollout.version, error)
             self._missed(counts.new, late=False)
             return None
         if reply.status == 200:

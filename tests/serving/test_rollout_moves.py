@@ -31,7 +31,7 @@ pytestmark = pytest.mark.torchserve
 PROBES = [Probe("search a red sofa", {"task": "search", "text": "red sofa"})]
 FAULTY = Path(__file__).parent / "faulty"
 PLAN = {"shadow": 0.5, "weights": (10, 50), "hold": 20, "hold_seconds": 0, "errors": 0.1, "slow": 0.2, "slower": 3, "agreement": 0.8}
-SECONDS = 60
+SECONDS = 120
 
 
 @dataclass
