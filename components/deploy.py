@@ -13,6 +13,7 @@ def deploy_component(
     store: dsl.Input[dsl.Artifact],
     version: str,
     champion: str,
+    release: str,
     code: str,
     deployment: dsl.Output[dsl.Artifact],
 ) -> str:
@@ -24,5 +25,5 @@ def deploy_component(
     read = {"candidate": candidate, "index": index, "snapshot": snapshot, "store": store, "version": version}
     with shell.step("deploy", code, read, deployment=deployment):
         inputs = (Path(candidate.path), Path(index.path), Path(snapshot.path), Path(store.path))
-        result = room.deploy(*inputs, version, champion, Path(deployment.path))
+        result = room.deploy(*inputs, version, champion, release, Path(deployment.path))
     return result

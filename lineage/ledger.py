@@ -29,7 +29,7 @@ from lineage.event import Event, broken
 
 KINDS = (
     "snapshot", "validation", "run", "verdict", "override", "registration", "alias_move", "deploy", "rollback", "erasure", "removal",
-    "trigger", "key", "bulk",
+    "trigger", "key", "bulk", "rollout",
 )  # fmt: skip
 GENESIS = "0" * 64
 PAGE = 1_000

@@ -71,6 +71,12 @@ def rollback(deployment: dict[str, Any], actor: str, reason: str) -> None:
     _append("rollback", actor, [deployment["candidate"], deployment["index"]], {**deployment, "reason": reason})
 
 
+def rollout(action: str, rollout: dict[str, Any], actor: str, **more: Any) -> None:
+    """A version began to come in beside the one that serves, or that ended: `action` says how, `more` what it showed."""
+    facts = {name: rollout[name] for name in ("id", "version", "base", "candidate", "index", "plan", "reason")}
+    _append("rollout", actor, [rollout["candidate"], rollout["index"]], {"action": action, **facts, **more})
+
+
 def run(state: str, run_id: str, revision: str, cause: str, subjects: Iterable[str | None] = (), **more: Any) -> None:
     """A run of the pipeline ended: `cause` says why when it did not succeed, `more` what it cost and what came of it."""
     _append("run", PIPELINE, subjects, {"run_id": run_id, "revision": revision, "state": state, "cause": cause, **more})

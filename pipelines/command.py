@@ -12,7 +12,7 @@ import typer
 
 import goodsight
 from goodsight.errors import GoodsightError, InputError
-from pipelines import audit_command, catalogue_command, features_command, gate_command, keys_command, models_command
+from pipelines import audit_command, catalogue_command, features_command, gate_command, keys_command, models_command, rollout_command
 from pipelines.bulk_command import answer_catalogue
 from pipelines.options import WHICH, Home, Json, home_of, print_json, refused
 
@@ -31,6 +31,7 @@ app.add_typer(features_command.app, name="features")
 app.add_typer(gate_command.app, name="gate")
 app.add_typer(keys_command.app, name="keys")
 app.add_typer(models_command.app, name="models")
+app.add_typer(rollout_command.app, name="rollout")
 app.add_typer(pipeline_app, name="pipeline")
 
 Pipeline = Literal["retrain", "bulk"]
@@ -59,6 +60,7 @@ def run(
     size: Annotated[str, typer.Option(help="Size of the model: tiny or small.")] = "small",
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 17,
     policy: Annotated[Path | None, typer.Option(help="YAML file of the gate's policy (default: lineage/policy.yaml).")] = None,
+    rollout: Annotated[bool, typer.Option("--rollout", help="Keep what serves; `goodsight rollout start` brings the version in.")] = False,
     home: Home = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no closing table.")] = False,
     as_json: Json = False,
@@ -75,7 +77,8 @@ def run(
         raise InputError("Both --catalogue and --revision are given.", "Give the folder to import, or the version to take.")
     folder = None if revision else catalogue or _sample()
     name = folder.resolve().name if folder else ""
-    result = run_pipeline(Wanted(folder, name, architecture, size, seed, _policy(policy), quiet, revision))
+    release = "rollout" if rollout else "switch"
+    result = run_pipeline(Wanted(folder, name, architecture, size, seed, _policy(policy), quiet, revision, release))
     if not quiet:
         closing_table(result)
     if as_json:

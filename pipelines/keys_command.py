@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -45,7 +45,7 @@ def list_(home: Home = None, as_json: Json = False) -> None:
     from serving.gateway.keys import now
 
     at = now()
-    told = [
+    told: list[dict[str, Any]] = [
         {"name": key.name, "counts": key.counts(at), "scopes": key.scopes, "rate": key.rate, "made": key.made, "ends": key.ends}
         for key in _keys(home).all()
     ]

@@ -34,6 +34,7 @@ class Wanted:
     policy: str = ""  # YAML text; empty: the policy of this release
     quiet: bool = False
     revision: str = ""
+    release: str = "switch"  # or `rollout`: the version waits for `goodsight rollout start`
 
 
 def run(wanted: Wanted) -> dict[str, Any]:
@@ -119,6 +120,7 @@ def _arguments(wanted: Wanted, revision: str, root: Path) -> dict[str, Any]:
         "max_quarantined": settings().max_quarantined,
         "policy": wanted.policy,
         "overrides": _overrides(),
+        "release": wanted.release,
     }
     now = champion.current()
     version = now.version if now else ""

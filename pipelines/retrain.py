@@ -34,12 +34,14 @@ def retrain(
     max_quarantined: float = 0.2,
     policy: str = "",
     overrides: str = "",
+    release: str = "switch",
     run_id: str = "",
 ) -> None:
     """`revision` is a version of the catalogue, `champion` the registered version to compare with (empty: none serves),
 
     `policy` the YAML text of the gate's policy (empty: the one of this release). The gate reads the overrides in the
-    ledger; `overrides` is their digest, so that it judges again when they change.
+    ledger; `overrides` is their digest, so that it judges again when they change. `release` is how the version comes to serve:
+    `switch` at once, `rollout` by `goodsight rollout start`.
     """
     exit_task = on_cluster(finish_component(run_id=run_id, revision=revision))
     exit_task.set_caching_options(False)
@@ -104,6 +106,7 @@ def retrain(
                     store=features.outputs["store"],
                     version=registered.outputs["Output"],
                     champion=champion,
+                    release=release,
                     code=CODE["deploy"],
                 )
                 on_cluster(deployed)

@@ -23,7 +23,7 @@ from goodsight.files import exclusive, read_json, write_json
 from goodsight.progress import note
 from goodsight.settings import settings
 from lineage.signing import verify
-from serving import features, milvus, running, torchserve
+from serving import features, milvus, rollout, running, torchserve
 from serving.archive import archive_name, build_archive, digests
 from serving.client import Client
 from serving.index import Index
@@ -193,10 +193,11 @@ def _take_back(home: Path, management: Management, before: Deployment | None) ->
         _retire(management)
 
 
-def _prune(home: Path) -> None:
-    """Archives that are neither current nor previous go: older versions and those that were refused."""
-    served = current(home)
+def prune(home: Path) -> None:
+    """Archives that are neither current nor previous nor coming in go: older versions and those that were refused."""
+    served, coming = current(home), rollout.read(home)
     kept = {archive_name(version) for version in (served.version, served.previous) if version} if served else set()
+    kept |= {coming.archive} if coming and coming.running else set()
     for archive in store(home).iterdir():
         if archive.name not in kept:
             _forget_vectors(archive, [store(home) / name for name in kept])
@@ -250,6 +251,32 @@ def _bring_features(store: Path, candidate: Path, index: Path, deployment: Deplo
     serve_features(store, out, deployment.archive, digests, loaded.ids, loaded.vectors, datetime.now(UTC))
 
 
+@contextmanager
+def _beside(
+    candidate: Path, index: Path, version: str, probes: Sequence[Probe], home: Path, feature_store: Path | None
+) -> Iterator[tuple[Deployment, Running]]:
+    """A version archived, loaded beside what serves, and tried; the archives that are in nobody's use after the block go."""
+    if not probes:
+        raise InputError("A version is deployed only after a smoke test, and there is no probe.", "Give at least one probe.")
+    with deploying(home):
+        rollout.refuse_while_running(home)
+        for folder in (candidate, index):
+            verify(folder)
+        _refuse_other_content(candidate, index, version, home)
+        build_archive(candidate, index, version, store(home))
+        deployment = _deployment(home, version)
+        wanted = {"model_version": version, "candidate": deployment.candidate, "index": deployment.index}
+        try:
+            _bring_vectors(store(home) / deployment.archive)
+            if feature_store:
+                _bring_features(feature_store, candidate, index, deployment, home)
+            with _server(home) as server:
+                _try(server, version, probes, wanted)
+                yield deployment, server
+        finally:
+            prune(home)
+
+
 def deploy(
     candidate: Path,
     index: Path,
@@ -266,44 +293,71 @@ def deploy(
     The running server of `home` switches without a pause; without one, a temporary server makes the trial. `confirm` has the
     last word, right after the switch: when it raises, the old version serves again. Raises `RefusedError`, with the old version
     still serving, when the version does not load or a probe fails; `InputError` when there is no probe or `version` is another
-    model; `IntegrityError` when a signature does not count; `BusyError` when another deployment is in progress.
+    model; `IntegrityError` when a signature does not count; `BusyError` when another deployment or a rollout is in progress.
     """
-    if not probes:
-        raise InputError("A version is deployed only after a smoke test, and there is no probe.", "Give at least one probe.")
-    with deploying(home):
-        for folder in (candidate, index):
-            verify(folder)
-        _refuse_other_content(candidate, index, version, home)
-        build_archive(candidate, index, version, store(home))
-        deployment = _deployment(home, version)
-        wanted = {"model_version": version, "candidate": deployment.candidate, "index": deployment.index}
+    with _beside(candidate, index, version, probes, home, feature_store) as (deployment, server):
+        _install(home, server, deployment, confirm)
+    return deployment
+
+
+def bring_in(
+    candidate: Path,
+    index: Path,
+    version: str,
+    probes: Sequence[Probe],
+    home: Path,
+    feature_store: Path | None,
+    confirm: Callable[[Deployment], None],
+) -> Deployment:
+    """Loads a version beside what serves, if it answers every one of `probes` well; it gets no request by itself.
+
+    When `confirm` raises it is taken out again. Raises like `deploy`, and `GoodsightError` when no server is running.
+    """
+    if running.find(running.runtime(home)) is None:
+        raise GoodsightError(f"No server is running for {home}: no requests come.", "Start it with: goodsight serve")
+    with _beside(candidate, index, version, probes, home, feature_store) as (deployment, server):
         try:
-            _bring_vectors(store(home) / deployment.archive)
-            if feature_store:
-                _bring_features(feature_store, candidate, index, deployment, home)
-            with _server(home) as server:
-                _try(server, version, probes, wanted)
-                _install(home, server, deployment, confirm)
-        finally:
-            _prune(home)
+            confirm(deployment)
+        except BaseException:
+            Management(server).unregister(version)
+            raise
     return deployment
 
 
 def rollback(version: str, home: Path, confirm: Callable[[Deployment], None] = lambda _: None) -> Deployment:
     """Serves `version` and its index again from their archive, which had passed its smoke test. `confirm` is as for `deploy`.
 
-    Raises `InputError` when the archive is not in this home.
+    Raises `InputError` when the archive is not in this home, `BusyError` when another deployment or a rollout is in progress.
     """
     with deploying(home):
-        if not (store(home) / archive_name(version)).is_dir():
-            raise InputError(f"The archive of version {version} is not in {home}.", f"goodsight models promote {version}")
-        deployment = _deployment(home, version)
-        _bring_vectors(store(home) / deployment.archive)
-        if (folder := features.stores(home) / deployment.archive).exists():
-            with OnlineFeatures(folder) as online:
-                online.refresh(datetime.now(UTC))
-        with _server(home) as server:
-            if version not in Management(server).versions():
-                Management(server).register(deployment.archive)
-            _install(home, server, deployment, confirm)
+        rollout.refuse_while_running(home)
+        return _switch(version, home, confirm)
+
+
+def let_serve(version: str, home: Path, confirm: Callable[[Deployment], None]) -> Deployment:
+    """Serves a version that a rollout brought in. Raises like `rollback`."""
+    with deploying(home):
+        return _switch(version, home, confirm)
+
+
+def _switch(version: str, home: Path, confirm: Callable[[Deployment], None]) -> Deployment:
+    """Serves `version` from its archive, in the worker that has it where there is one."""
+    if not (store(home) / archive_name(version)).is_dir():
+        raise InputError(f"The archive of version {version} is not in {home}.", f"goodsight models promote {version}")
+    deployment = _deployment(home, version)
+    _bring_vectors(store(home) / deployment.archive)
+    if (folder := features.stores(home) / deployment.archive).exists():
+        with OnlineFeatures(folder) as online:
+            online.refresh(datetime.now(UTC))
+    with _server(home) as server:
+        if version not in Management(server).versions():
+            Management(server).register(deployment.archive)
+        _install(home, server, deployment, confirm)
     return deployment
+
+
+def take_out(version: str, home: Path) -> None:
+    """Takes a version that does not serve out of the running server, after its last answer. Raises `GoodsightError` when it fails."""
+    server = running.find(running.runtime(home))
+    if server and Management(server).versions().get(version) is False:
+        Management(server).unregister(version)

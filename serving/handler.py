@@ -2,7 +2,8 @@
 
 A body is the JSON of one request, or an image (content type image/...), which is a `categorize` of that image. A request that
 is malformed gets its own status 400 and reason, one about a product that the index lacks a 404; the others of its batch are
-answered. Every answer has an id, under which the prediction log tells what was answered.
+answered. Every answer has an id, under which the prediction log tells what was answered. The metrics tell how many there were of
+each kind, and where the time went; of inputs a sample is kept where that was asked for.
 """
 
 from __future__ import annotations
@@ -18,9 +19,13 @@ from goodsight.errors import InputError, NotFoundError
 from goodsight.files import read_json
 from goodsight.settings import settings
 from lineage.predictions import Prediction, PredictionLog, new_id, now
+from serving import inputs
 from serving.features import ProductFeatures, stores
+from serving.inputs import InputSample
+from serving.measures import Measures
 from serving.predictor import Predictor
-from serving.request import Request, parse
+from serving.request import COPY, Request, parse
+from serving.spent import Spent
 
 EMPTY = (b"", b"{}")
 
@@ -49,38 +54,45 @@ def read_request(body: bytes, content_type: str) -> Request:
     return parse(fields)
 
 
-def _read_or_refuse(predictor: Predictor, row: Mapping[str, Any], headers: Mapping[str, Any]) -> Request | InputError:
-    content_type = next((value for name, value in headers.items() if name.lower() == "content-type"), "")
+def _content_type(context: Any, place: int) -> str:
+    headers = context.get_all_request_header(place)
+    return next((value for name, value in headers.items() if name.lower() == "content-type"), "")
+
+
+def _read_or_refuse(predictor: Predictor, body: bytes, content_type: str) -> Request | InputError:
     try:
-        return predictor.answerable(read_request(bytes(row.get("body", b"")), content_type))
+        return predictor.answerable(read_request(body, content_type))
     except InputError as error:
         return error
 
 
-def answer(
-    predictor: Predictor, features: ProductFeatures | None, rows: Sequence[Mapping[str, Any]], context: Any, log: PredictionLog
-) -> list[str]:
+def answer(worker: Handler, rows: Sequence[Mapping[str, Any]], context: Any) -> list[str]:
     """One JSON text for each of `rows`, which the log will tell of; sets the HTTP status of each on TorchServe's `context`.
 
     The empty request that drains a version is answered once the log has all that came before it.
     """
-    came, started = now(), time.perf_counter()
-    read = [_read_or_refuse(predictor, row, context.get_all_request_header(place)) for place, row in enumerate(rows)]
-    found = predictor.predict_batch([request for request in read if isinstance(request, Request)])
-    if features:
-        features.add(found)
+    came, started, spent = now(), time.perf_counter(), Spent()
+    raws, types = [bytes(row.get("body", b"")) for row in rows], [_content_type(context, place) for place in range(len(rows))]
+    with spent.on("reading"):
+        read = [_read_or_refuse(worker.predictor, raw, kind) for raw, kind in zip(raws, types, strict=True)]
+    found = worker.predictor.predict_batch([request for request in read if isinstance(request, Request)], spent)
+    if worker.features:
+        worker.features.add(found)
     answers = iter(found)
     bodies = [{"id": new_id(), **({"error": str(each)} if isinstance(each, InputError) else next(answers))} for each in read]
     latency_ms = 1000 * (time.perf_counter() - started)
-    for place, (row, request, body) in enumerate(zip(rows, read, bodies, strict=True)):
+    for place, (raw, request, body) in enumerate(zip(raws, read, bodies, strict=True)):
         context.set_response_content_type(place, "application/json")
         if isinstance(request, InputError):
             context.set_response_status(*_status(request), place)
-        raw = bytes(row.get("body", b""))
-        if raw in EMPTY:
-            log.flush()
         else:
-            log.log(_logged(predictor, raw, request, body, came, latency_ms))
+            worker.sample.offer(request.digest, raw, types[place])
+        if raw in EMPTY:
+            worker.log.flush()
+        elif COPY not in map(str.lower, context.get_all_request_header(place)):
+            worker.log.log(_logged(worker.predictor, raw, request, body, came, latency_ms))
+    statuses = [_status(each)[0] if isinstance(each, InputError) else 200 for each in read]
+    worker.measures(context).batch([(body.get("task", ""), status) for body, status in zip(bodies, statuses, strict=True)], spent)
     return [json.dumps(body, ensure_ascii=False, allow_nan=False) for body in bodies]
 
 
@@ -120,12 +132,19 @@ class Handler:
     predictor: Predictor
     features: ProductFeatures | None
     log: PredictionLog
+    sample: InputSample
 
     def initialize(self, context: Any) -> None:
         folder = Path(context.system_properties["model_dir"])
         archive = folder.resolve()  # in the store, which is the path to name in an error
-        self.predictor, self.features = load(archive), load_features(archive)
+        self.predictor, precision = load(archive).on_this_machine(settings().root)
+        self.features = load_features(archive)
+        self.measures(context).precision(precision)
         self.log = PredictionLog(settings().predictions_url)
+        self.sample = InputSample(inputs.folder(settings().root), settings().input_sample)
 
     def handle(self, rows: Sequence[Mapping[str, Any]], context: Any) -> list[str]:
-        return answer(self.predictor, self.features, rows, context, self.log)
+        return answer(self, rows, context)
+
+    def measures(self, context: Any) -> Measures:
+        return Measures(getattr(context, "metrics", None), self.predictor.version)

@@ -1,8 +1,9 @@
 """The index: the products of one snapshot, embedded by one bundle, found by vectors, words and filters.
 
-A folder: `vectors.faiss` and `products.arrow` (row n belongs to vector n), `filters/`, `words/`, `facets.json`, `index.json`, whose
-digest covers all of these and where they come from, and `model.sig`. Loading refuses altered bytes, an unknown signer, and an
-index that another bundle made: its vectors would mean nothing. What is loaded is mapped into memory, not read.
+A folder: `vectors.faiss` and `products.arrow` (row n belongs to vector n), `filters/`, `words/`, `facets.json`,
+`thumbnails.arrow`, `index.json`, whose digest covers all of these and where they come from, and `model.sig`. Loading refuses
+altered bytes, an unknown signer, and an index that another bundle made: its vectors would mean nothing. What is loaded is mapped
+into memory, not read.
 Legend: N products, D numbers of a vector, Q queries.
 """
 
@@ -25,6 +26,7 @@ from serving.fusion import METHODS, MOST_QUERIES, POOL, VECTORS_ALONE, Held, mea
 from serving.listing import COLUMNS, Allowed, Listing, write_listing
 from serving.milvus import Milvus, configured
 from serving.nearest import SPARE, Nearest, best, build_vectors, extend_vectors
+from serving.thumbnails import Images, kept_thumbnails, write_thumbnails
 from serving.words import Words, write_words
 
 RECORD = "index.json"
@@ -69,17 +71,20 @@ def build_index(
     out: Path,
     held: Held | None = None,
     flat_floats: int | None = None,
+    images: Images = (),
 ) -> str:
     """Writes the signed index of `vectors` (N, D), L2-normalised float32, and returns its digest.
 
     `products` has N rows of id, title, category, price, and may have `attributes` (a JSON object as text) to filter by, `words`
     to be found by beside title and category, and `content` (a digest of all that was embedded) for `update_index`; `provenance`
     the digests of `candidate`, `bundle` and `snapshot`. `held` queries say how much words count, and tune the search. More than
-    `flat_floats` numbers are searched by a graph (default: the size that was measured).
+    `flat_floats` numbers are searched by a graph (default: the size that was measured). Of `images`, the products' pictures in any
+    order, thumbnails are kept.
     Raises `InputError` when the two do not match or a vector is not finite.
     """
     array, rows = _checked(vectors, products), _complete(products)
     with whole_folder(out) as folder:
+        write_thumbnails(images, folder)
         record = build_vectors(array, folder, held.vectors if held else None, flat_floats)
         return _finished(folder, record, rows, provenance, held)
 
@@ -92,12 +97,13 @@ def update_index(
     out: Path,
     held: Held | None = None,
     flat_floats: int | None = None,
+    images: Images = (),
 ) -> str:
     """As `build_index`, with the vectors of `old` for the products that it has with equal `content`; returns the new digest.
 
     `fresh` (M, D) are the vectors of the others, in order of `products` (`Index.unchanged` tells which). A graph gets them linked
     in, and what left the catalogue stays in it as a way to others, until that is more than `SPARE` of it. Without `held`, words
-    count as in `old`.
+    count as in `old`. Thumbnails of `old` are kept too; `images` are those of the others.
     Raises `InputError` when `old` was made by another bundle or a vector is missing.
     """
     kept = old.unchanged(products)
@@ -105,11 +111,12 @@ def update_index(
         raise InputError("The index to go on from was made by another bundle: its vectors mean something else.", REMAKE)
     if len(fresh) != (kept < 0).sum():
         raise InputError(f"There are {len(fresh)} vectors for {(kept < 0).sum()} new or changed products.")
-    total = old.nearest.count + len(fresh)
+    total, same = old.nearest.count + len(fresh), products["id"].filter(pa.array(kept >= 0)).to_pylist()
     if old.record["kind"] == "flat" or len(kept) < (1 - SPARE) * total:
         vectors = np.empty((len(kept), old.record["dimension"]), np.float32)
         vectors[kept >= 0], vectors[kept < 0] = old.nearest.vectors(kept[kept >= 0]), fresh
         with whole_folder(out) as folder:
+            write_thumbnails(images, folder, kept_thumbnails(old.folder, same))
             record = build_vectors(_checked(vectors, products), folder, held.vectors if held else None, flat_floats)
             return _finished(folder, record, _complete(products), provenance, held, old.record["fusion"])
     places = np.where(kept >= 0, kept, -1)
@@ -118,6 +125,7 @@ def update_index(
     for row, place in enumerate(places.tolist()):
         order[place] = row
     with whole_folder(out) as folder:
+        write_thumbnails(images, folder, kept_thumbnails(old.folder, same))
         record = extend_vectors(old.folder, old.record, _finite(fresh), folder, held.vectors if held else None)
         return _finished(folder, record, _complete(products).take(pa.array(order, pa.int64())), provenance, held, old.record["fusion"])
 

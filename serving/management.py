@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import httpx
@@ -12,6 +13,7 @@ from serving.running import ANSWER_SECONDS, LOG, MODEL, Running
 BATCH_SIZE = 8
 BATCH_DELAY_MS = 1  # a batch is what queued up while the worker was busy; waiting longer only delays a lone request
 LOAD_SECONDS = 180
+POLL_SECONDS = 0.1
 
 
 def _reason(response: httpx.Response) -> str:
@@ -48,12 +50,17 @@ class Management:
         return {item["modelVersion"]: item["modelVersion"] == default for item in self._call("GET", f"/models/{MODEL}/all")}
 
     def register(self, archive: str) -> None:
-        """Loads `archive`, a name in the model store, into one worker and returns when the worker is ready."""
+        """Loads `archive`, a name in the model store, into one worker and returns when the worker is ready.
+
+        The server is asked time and again: if it were told to answer when the worker is ready, it would hold up half of its
+        connections, those of predictions too, for as long as the model loads.
+        """
+        version = archive.removeprefix(f"{MODEL}-")
         parameters: dict[str, str | int] = {
             "url": archive,
             "model_name": MODEL,
             "initial_workers": 1,
-            "synchronous": "true",
+            "synchronous": "false",
             "batch_size": BATCH_SIZE,
             "max_batch_delay": BATCH_DELAY_MS,
             "response_timeout": ANSWER_SECONDS,
@@ -61,9 +68,25 @@ class Management:
         }
         try:
             self._call("POST", "/models", **parameters)
+            if not self._loaded(version):
+                self._call("DELETE", f"/models/{MODEL}/{version}")
+                raise GoodsightError("its worker ended, or was not ready in time")
         except GoodsightError as error:
             cause = self.running.last_error() or error.message
             raise GoodsightError(f"{archive} does not load: {cause}", f"The server's log: {self.running.folder}/{LOG}") from error
+
+    def _loaded(self, version: str) -> bool:
+        """Waits for the worker of `version`. False when another process takes the place of its first, which so did not load."""
+        end, first = time.monotonic() + LOAD_SECONDS, 0
+        while time.monotonic() < end:
+            [worker] = self._call("GET", f"/models/{MODEL}/{version}")[0]["workers"] or [{"status": "", "pid": 0}]
+            if worker["status"] == "READY":
+                return True
+            first = first or max(0, worker["pid"])
+            if worker["pid"] > 0 and worker["pid"] != first:
+                return False
+            time.sleep(POLL_SECONDS)
+        return False
 
     def set_default(self, version: str) -> None:
         """Sends the requests that name no version to `version`, at once."""

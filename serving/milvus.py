@@ -9,23 +9,33 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from goodsight.errors import BusyError, InputError, IntegrityError
 from goodsight.progress import note
 from goodsight.settings import settings
-from serving.listing import Allowed
-from serving.nearest import BREADTHS, CONSTRUCTION, LINKS
-
-if TYPE_CHECKING:
-    from serving.index import Index
+from serving.listing import Allowed, Listing
+from serving.nearest import BREADTHS, CONSTRUCTION, LINKS, Nearest
 
 ROWS = 2_000  # of one insertion
 CHECKED = 200  # rows that are read back
 MOST_KEYS = 4_096  # of one product
 SECONDS = 10.0  # for one answer
+
+
+class Indexed(Protocol):
+    """What is read of an index."""
+
+    @property
+    def digest(self) -> str: ...
+    @property
+    def record(self) -> dict[str, Any]: ...
+    @property
+    def listing(self) -> Listing: ...
+    @property
+    def nearest(self) -> Nearest: ...
 
 
 def configured() -> bool:
@@ -64,7 +74,7 @@ def _answering() -> Iterator[None]:
         raise BusyError(f"Milvus did not answer: {error.message}", "Is the server of GOODSIGHT_MILVUS_URI up?") from error
 
 
-def fill(index: Index) -> None:
+def fill(index: Indexed) -> None:
     """Brings all of `index` to the server, unless it is there. Raises `IntegrityError` when what is read back is something else."""
     name = collection(index.digest)
     with connected() as client:
@@ -86,7 +96,7 @@ def _row(row: int, vector: np.ndarray, keys: list[list[int]], prices: np.ndarray
     return {"row": row, "vector": vector.tolist(), "price": price if np.isfinite(price) else None, "keys": keys[row]}
 
 
-def _keys(index: Index) -> list[list[int]]:
+def _keys(index: Indexed) -> list[list[int]]:
     """The keys of each row, as the signed integers that Milvus has."""
     found: list[list[int]] = [[] for _ in range(index.listing.count)]
     keys, starts, rows = (index.listing.arrays[name] for name in ("keys", "starts", "rows"))
@@ -98,7 +108,7 @@ def _keys(index: Index) -> list[list[int]]:
     return found
 
 
-def _create(client: Any, name: str, index: Index) -> None:
+def _create(client: Any, name: str, index: Indexed) -> None:
     from pymilvus import DataType
 
     schema = client.create_schema(auto_id=False, enable_dynamic_field=False)
@@ -118,7 +128,7 @@ def _count(client: Any, name: str) -> int:
     return int(client.query(name, filter="", output_fields=["count(*)"])[0]["count(*)"])
 
 
-def _check(client: Any, name: str, index: Index, rows: np.ndarray) -> None:
+def _check(client: Any, name: str, index: Indexed, rows: np.ndarray) -> None:
     if (count := _count(client, name)) != len(rows):
         raise IntegrityError(f"Milvus has {count:,} of {len(rows):,} vectors of the index.", "Deploy it again.")
     asked = rows[np.linspace(0, len(rows) - 1, min(CHECKED, len(rows)), dtype=np.int64)]
@@ -142,7 +152,7 @@ class Milvus:
     breadth: int | None
 
     @staticmethod
-    def open(index: Index) -> Milvus:
+    def open(index: Indexed) -> Milvus:
         """Raises `IntegrityError` when the collection is not there or not whole."""
         client, name = _client(), collection(index.digest)
         with _answering():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +18,9 @@ from models.bundle import Bundle
 from models.candidate import load_candidate
 from models.config import MODALITIES, Effort
 from models.dataset import Batch
+from serving.explain import of_category, of_product
 from serving.index import Index, Wanted
+from serving.precision import TITLES, Precision, choose, converted
 from serving.request import Request, parse
 from serving.spent import Spent
 
@@ -94,6 +96,14 @@ class Predictor:
         categorize, retrieve = loaded.bundles["categorize"], loaded.bundles["retrieve"]
         return Predictor(version, loaded.digest, categorize, retrieve, Index.load(index, retrieve.digest).served())
 
+    def on_this_machine(self, home: Path) -> tuple[Predictor, Precision]:
+        """The predictor in the precision that is best here, and which that is; measured once, and kept in `home`."""
+        titles = [row["title"] for row in self.index.listing.take(np.arange(min(TITLES, self.index.listing.count)))]
+        bundles = self.categorize, self.retrieve
+        taken = choose(bundles, [title for title in titles if title] or ["a product"], home).taken
+        categorize, retrieve = (converted(bundle, taken) for bundle in bundles)
+        return replace(self, categorize=categorize, retrieve=retrieve), taken
+
     def predict(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """The answer to one request. Raises `InputError` when it is malformed or cannot be answered, see `answerable`."""
         return self.predict_batch([self.answerable(parse(request))])[0]
@@ -120,7 +130,8 @@ class Predictor:
         together. `spent` is told how long each part of the work took.
         """
         spent = spent or Spent()
-        content = {place: request for place, request in enumerate(requests) if self._read(request)}
+        explained = {place: self._explained(request, spent) for place, request in enumerate(requests) if request.task == "explain"}
+        content = {place: request for place, request in enumerate(requests) if self._read(request) and place not in explained}
         named = {place: request for place, request in content.items() if request.task == "categorize"}
         classes = _forward(self.categorize, "classify", named, spent)
         vectors = _forward(self.retrieve, "embed", {place: each for place, each in content.items() if place not in named}, spent)
@@ -130,7 +141,21 @@ class Predictor:
         embedded = [place for place, request in enumerate(requests) if request.task == "embed"]
         results |= {place: [{"vector": vectors.rows[place].astype(float).round(DIGITS).tolist()}] for place in embedded}
         efforts = classes.efforts | vectors.efforts
+        results |= {place: maps for place, (maps, _) in explained.items()}
+        efforts |= {place: effort for place, (_, effort) in explained.items()}
         return [self._response(request, efforts.get(place), results[place]) for place, request in enumerate(requests)]
+
+    def _explained(self, request: Request, spent: Spent) -> tuple[Results, Effort]:
+        """The heat-map of the request's image for the answer that it would get, or for the product that it names."""
+        bundle = self.categorize if request.about == "categorize" else self.retrieve
+        found: dict[str, Any] = {"id": request.product}
+        if not request.product:
+            [found] = self.predict_batch([replace(request, task=request.about, k=1)], spent)[0]["results"]
+        row = _batch(bundle, [request])
+        with spent.on("forward"), bundle.model.at_effort(request.effort or DEFAULT_EFFORT) as done:
+            if request.about == "categorize":
+                return [of_category(bundle, row, found["category"])], done
+            return [of_product(bundle, row, found["id"], self.index.vectors_of([found["id"]])[0])], done
 
     def _response(self, request: Request, effort: Effort | None, results: Results) -> dict[str, Any]:
         """`effort` is None where no model was asked: products like known ones are found in the index."""

@@ -15,6 +15,7 @@ from lineage import champion, record, registry
 from lineage.registry import Parts
 from serving import deploy
 from serving.deploy import Deployment, Probe
+from serving.rollout import Rollout
 
 
 def take_over(version: str, parts: Parts, seen: str | None, by: str, reason: str, home: Path) -> Deployment:
@@ -42,7 +43,7 @@ def promote(version: str, by: str, reason: str, home: Path) -> Deployment:
 
     Raises `InputError` without a reason, for an unknown version and one that has no index, and like `take_over`.
     """
-    _needs_reason(reason)
+    needs_reason(reason)
     now = champion.current()
     return take_over(version, registry.parts_of(version), now.version if now else None, by, reason, home)
 
@@ -53,7 +54,7 @@ def rollback(by: str, reason: str, home: Path) -> Deployment:
     Raises `InputError` without a reason or a previous champion, `ConflictError` when the champion changes meanwhile, and like
     `serving.deploy.rollback`; what served before serves on.
     """
-    _needs_reason(reason)
+    needs_reason(reason)
     now = champion.current()
     if now is None or now.previous is None:
         raise InputError("There is no previous champion.", "See `goodsight models list`.")
@@ -69,6 +70,22 @@ def rollback(by: str, reason: str, home: Path) -> Deployment:
     return deployment
 
 
-def _needs_reason(reason: str) -> None:
+def finish_rollout(coming: Rollout, by: str, reason: str, home: Path) -> Deployment:
+    """Serves the version of a rollout, in the worker that has it, and makes it champion in the place of the one it was tried beside.
+
+    Raises `ConflictError` when another one became champion meanwhile, and like `serving.deploy.rollback`; what served serves on.
+    """
+
+    def confirm(deployment: Deployment) -> None:
+        champion.check(coming.version, coming.base)
+        record.deploy(asdict(deployment), coming.smoke_test, by, reason)
+        champion.move(coming.version, coming.base, by, reason)
+
+    deployment = deploy.let_serve(coming.version, home, confirm)
+    champion.current()
+    return deployment
+
+
+def needs_reason(reason: str) -> None:
     if not reason.strip():
         raise InputError("Who is champion changes only for a reason.", 'Give --reason "search for chairs got worse".')

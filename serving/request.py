@@ -26,12 +26,13 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
+COPY = "x-goodsight-copy"  # the header of a request whose answer nobody is given: the prediction log does not tell of it
 MAX_K = 100
 MAX_TEXT_CHARACTERS = 2_000
 MAX_ATTRIBUTES_CHARACTERS = 20_000  # of their JSON
 MAX_LIKED = 100
 MAX_ID_CHARACTERS = 512
-Task = Literal["categorize", "search", "embed", "recommend", "similar"]
+Task = Literal["categorize", "search", "embed", "recommend", "similar", "explain"]
 
 
 def max_media_bytes() -> int:
@@ -116,12 +117,20 @@ class SimilarFields(Asked):
     filters: Filters | None = None
 
 
+class ExplainFields(Content):
+    """What of the image an answer hangs on: its likeliest category, or the score of `product` (else of the best one)."""
+
+    about: Literal["categorize", "search"] = "categorize"
+    product: ProductId | None = None
+
+
 FIELDS: dict[str, type[Asked]] = {
     "categorize": CategorizeFields,
     "search": SearchFields,
     "embed": EmbedFields,
     "recommend": RecommendFields,
     "similar": SimilarFields,
+    "explain": ExplainFields,
 }
 
 
@@ -142,6 +151,7 @@ class Request:
     rerank: bool = False
     liked: tuple[str, ...] = ()
     product: str | None = None
+    about: Literal["categorize", "search"] = "categorize"
     digest: str = ""  # sha256 of the request, in hex: see `_digest`
 
     @property
@@ -197,6 +207,14 @@ def _content(fields: Content) -> dict[str, Any]:
     }
 
 
+def _explained(fields: ExplainFields) -> dict[str, Any]:
+    if not fields.image:
+        raise InputError("Bad request: image: give the picture that is to be explained.")
+    if fields.product and fields.about != "search":
+        raise InputError("Bad request: product: it belongs to an explanation about a search.")
+    return {"about": fields.about, "product": fields.product}
+
+
 def parse(request: Mapping[str, Any]) -> Request:
     """The checked request, its image decoded. Raises `InputError` with one clear sentence for anything else."""
     task, fields = _checked(request)
@@ -209,6 +227,8 @@ def parse(request: Mapping[str, Any]) -> Request:
         found["liked"] = tuple(dict.fromkeys(fields.liked))
     if isinstance(fields, SimilarFields):
         found["product"] = fields.product
+    if isinstance(fields, ExplainFields):
+        found |= _explained(fields)
     made = Request(task, **found, filters=getattr(fields, "filters", None))
     if not made.modalities and not made.products:
         liked = ", or liked products" if task == "recommend" else ""

@@ -91,13 +91,16 @@ def _keep_up(
     from serving.gateway.app import create
     from serving.gateway.gateway import Gateway
     from serving.gateway.passports import passports
+    from serving.gateway.rolling import Rolling
     from serving.gateway.upstream import TorchServe, Upstream
+    from serving.shelf import Shelf, served
 
     host, number = port.getsockname()[:2]
     name = f"[{host}]" if ":" in host else host
     with logs.kept(settings().gateway_log_place), tracing.exported() as tracer:
         upstream = Upstream(TorchServe(server.record), settings().queue, tracing=tracing.Tracing(tracer))
-        gateway = Gateway(upstream, settings().request_seconds, passports(home), access)
+        upstream.rolling = Rolling(home, upstream, server.record, settings().request_seconds)
+        gateway = Gateway(upstream, settings().request_seconds, passports(home), access, Shelf(served(home)))
         kept = gateway_server.Server(create(gateway, tracer), gateway, port, lambda: server.process.poll() is None)
         kept.keep_up(
             lambda: say(f"Serving version {version} at http://{name}:{number}. Ctrl-C stops it."),

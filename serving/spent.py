@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal
 
-Part = Literal["preprocessing", "forward", "search"]
+Part = Literal["reading", "preprocessing", "forward", "search"]
 
 
 @dataclass

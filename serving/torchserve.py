@@ -26,7 +26,7 @@ from goodsight.errors import BusyError, GoodsightError
 from goodsight.files import write_bytes
 from goodsight.progress import note
 from goodsight.settings import settings
-from serving import running
+from serving import measures, running
 from serving.management import Management
 from serving.request import max_media_bytes
 from serving.running import LOG, Process, Running
@@ -136,6 +136,7 @@ def _properties(store: Path, ports: Ports) -> str:
         "number_of_netty_threads": "2",
         "netty_client_threads": "1",
         "metrics_mode": "prometheus",
+        "metrics_config": str(measures.DECLARED),
         "disable_system_metrics": "true",
     }
     return "".join(f"{name}={_escaped(value)}\n" for name, value in values.items())

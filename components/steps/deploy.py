@@ -7,23 +7,32 @@ from typing import Any
 PROBES = 3  # products, and as many queries
 
 
-def deploy(candidate: Path, index: Path, snapshot: Path, store: Path, version: str, champion: str, deployment: Path) -> str:
+def deploy(
+    candidate: Path, index: Path, snapshot: Path, store: Path, version: str, champion: str, release: str, deployment: Path
+) -> str:
     """Serves `version` with a copy of the feature store `store` and makes it champion in the place of `champion` (empty: there was
     none), with which the gate compared it. Returns the endpoint.
 
-    Raises `RefusedError` when the smoke test fails and `ConflictError` when another version became champion meanwhile: what
-    served before goes on serving, and the champion stays.
+    When `release` is `rollout` and there is a champion, it only keeps what the version is served with, for `goodsight rollout
+    start`, and returns an empty text. Raises `RefusedError` when the smoke test fails and `ConflictError` when another version
+    became champion meanwhile: what served before goes on serving, and the champion stays.
     """
     from dataclasses import asdict
 
     import serving.deploy
     from goodsight.files import write_json
+    from goodsight.progress import note
     from goodsight.settings import settings
     from lineage.record import PIPELINE
-    from lineage.registry import Parts
+    from lineage.registry import Parts, keep_parts
     from serving.promotion import take_over
 
     parts = Parts(candidate, index, store, [asdict(probe) for probe in probes(snapshot)])
+    if release == "rollout" and champion:
+        keep_parts(version, parts)
+        note(f"version {version} does not serve yet: goodsight rollout start {version} --reason WHY brings it in")
+        write_json(deployment, {"version": version, "endpoint": ""})
+        return ""
     served = take_over(version, parts, champion or None, PIPELINE, "promoted by the gate", settings().root)
     endpoint = serving.deploy.endpoint()
     write_json(deployment, {**asdict(served), "endpoint": endpoint})

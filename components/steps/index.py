@@ -35,25 +35,27 @@ def index(candidate: Path, snapshot: Path, table: Path, store: Path, out: Path) 
     from models.bundle import Bundle
     from models.device import device
     from serving.index import build_index, update_index
+    from serving.thumbnails import first_images
 
     verify(candidate)
+    opened = Snapshot.open(snapshot)
     torch.set_num_threads(settings().threads)
     bundle = Bundle.load(candidate / "retrieve", device())
     products = listed(snapshot, table, store)
     provenance = {
         "candidate": read_json(candidate / "candidate.json")["digest"],
         "bundle": bundle.digest,
-        "snapshot": Snapshot.open(snapshot).digest,
+        "snapshot": opened.digest,
     }
     before = _served(bundle.digest)
     if before is None:
         vectors, held = embedded(bundle, snapshot, table, products["id"].to_pylist())
-        build_index(vectors, products, provenance, out, held)
+        build_index(vectors, products, provenance, out, held, images=first_images(opened, products["id"].to_pylist()))
         return
     fresh = products["id"].filter(pa.array(before.unchanged(products) < 0)).to_pylist()
     note(f"{len(fresh):,} of {products.num_rows:,} products are new or changed: they alone are embedded")
     found = embedded(bundle, snapshot, table, fresh) if fresh else (before.vectors[:0], None)
-    update_index(before, found[0], products, provenance, out, found[1])
+    update_index(before, found[0], products, provenance, out, found[1], images=first_images(opened, fresh))
 
 
 def _served(bundle: str) -> Index | None:
@@ -63,12 +65,15 @@ def _served(bundle: str) -> Index | None:
     from goodsight.settings import settings
     from serving.deploy import current, store
     from serving.index import Index
+    from serving.thumbnails import Thumbnails
 
     served = current(settings().root)
     if served is None:
         return None
     try:
-        return Index.load(store(settings().root) / served.archive / "index", bundle)
+        found = Index.load(store(settings().root) / served.archive / "index", bundle)
+        Thumbnails(found.folder)
+        return found
     except GoodsightError as error:  # of another bundle, as after every training, or not to be trusted
         note(f"all products are embedded: {error.message}")
         return None

@@ -5,28 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from serving.gateway.caller import Caller
 from serving.gateway.problems import Problem
-from serving.gateway.upstream import Leaving, Reply, Upstream
+from serving.gateway.upstream import Reply, Upstream
 
 AT_ONCE = 8  # requests of one batch that are under way or in the queue together
 
 
-@dataclass(frozen=True)
-class Caller:
-    """Who asks: the id of the request, the name of the key (empty without keys), until when, and how to know that he has left."""
-
-    request_id: str
-    key: str
-    deadline: float  # of the event loop's clock
-    leaving: Leaving | None = None
-
-
 async def answer(upstream: Upstream, fields: Mapping[str, Any], caller: Caller, version: str | None = None) -> Reply:
     """The answer to one request, `task` among its fields. Raises `Problem` when there is none."""
-    reply = await upstream.ask(fields, version, caller.deadline, caller.leaving)
+    if version is None and upstream.rolling:
+        reply = await upstream.rolling.ask(fields, caller)
+    else:
+        reply = await upstream.ask(fields, version, caller.deadline, caller.leaving)
     if reply.status != 200:
         raise refusal(reply)
     return reply

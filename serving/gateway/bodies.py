@@ -17,7 +17,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from serving.gateway.problems import Problem, fields_at_fault
-from serving.gateway.schemas import LARGEST_BATCH, MEDIA, MODALITIES, REQUESTS
+from serving.gateway.schemas import FORMS as BODIES
+from serving.gateway.schemas import LARGEST_BATCH, MEDIA, MODALITIES, Filters
 from serving.request import max_media_bytes
 
 LARGE = 2**17  # bytes from which a body is read in a thread
@@ -90,7 +91,7 @@ def checked(fields: Mapping[str, Any], task: str, strict: bool = True) -> Fields
 
 def _validated(fields: Mapping[str, Any], task: str, strict: bool) -> Fields:
     try:
-        return REQUESTS[task].model_validate(dict(fields), strict=strict).model_dump(exclude_unset=True, exclude_none=True)
+        return BODIES[task].model_validate(dict(fields), strict=strict).model_dump(exclude_unset=True, exclude_none=True)
     except ValidationError as error:
         raise Problem(400, f"Bad request: {fields_at_fault(error)}.") from error
 
@@ -114,6 +115,14 @@ def _complete(fields: Fields) -> Fields:
     if not any(said.get(name) for name in (*MODALITIES, "liked")):
         raise Problem(400, "Bad request: give a text, an image, attributes, a video or a sound.")
     return fields
+
+
+def filters(text: str) -> Fields:
+    """The filters in a parameter of the address. Raises `Problem`."""
+    try:
+        return Filters.model_validate(_json("filters", text)).model_dump(exclude_unset=True, exclude_none=True)
+    except ValidationError as error:
+        raise Problem(400, f"Bad request: filters: {fields_at_fault(error)}.") from error
 
 
 async def _of_form(request: Request, task: str) -> Fields:

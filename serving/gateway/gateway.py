@@ -7,20 +7,24 @@ from dataclasses import dataclass, field
 
 from starlette.requests import Request
 
+from goodsight.settings import settings
 from serving.gateway.access import Access
 from serving.gateway.metrics import Metrics
 from serving.gateway.passports import Passports
 from serving.gateway.upstream import Upstream
+from serving.shelf import Shelf, served
 
 
 @dataclass
 class Gateway:
-    """`seconds` is what one request may take; `passport` tells what stands behind an answer, or raises `InputError`."""
+    """`seconds` is what one request may take; `passport` tells what stands behind an answer, or raises `InputError`,
+    and `shelf` shows what is served."""
 
     upstream: Upstream
     seconds: float
     passport: Passports
     access: Access = field(default_factory=Access)
+    shelf: Shelf = field(default_factory=lambda: Shelf(served(settings().root)))
     stopping: bool = False
 
     def __post_init__(self) -> None:

@@ -6,12 +6,13 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 import goodsight
 from serving.gateway.inference_protocol import InferenceRequest
 from serving.gateway.problems import MEDIA_TYPE, ProblemDetails
-from serving.gateway.schemas import LARGEST_BATCH, MEDIA, REQUESTS, example
+from serving.gateway.schemas import FORMS, LARGEST_BATCH, MEDIA, REQUESTS, example
 
 VERSION = goodsight.__version__
 REF = "#/components/schemas/"
@@ -32,7 +33,8 @@ PREDICTING = (400, 401, 403, 404, 408, 413, 415, 421, 429, 503, 504)
 STATUSES = {
     **dict.fromkeys(REQUESTS, PREDICTING),
     "similar": (400, 401, 403, 404, 421, 429, 503, 504),
-    "passport": (400, 401, 403, 404, 421, 429),
+    "explain": PREDICTING,
+    **dict.fromkeys(("passport", "passport_page", "thumbnail", "facets"), (400, 401, 403, 404, 421, 429)),
     "model_metadata": (401, 403, 421, 429),
     "version_metadata": (400, 401, 403, 404, 421, 429),
     "model_ready": (401, 403, 421, 429, 503),
@@ -54,9 +56,8 @@ def document(app: FastAPI) -> dict[str, Any]:
 
 def _document(app: FastAPI) -> dict[str, Any]:
     made = get_openapi(title=app.title, version=app.version, summary="Names categories, finds and recommends products.", routes=app.routes)
-    _, definitions = models_json_schema(
-        [(model, "validation") for model in (*REQUESTS.values(), ProblemDetails, InferenceRequest)], ref_template=REF + "{model}"
-    )
+    models: list[type[BaseModel]] = [*FORMS.values(), ProblemDetails, InferenceRequest]
+    _, definitions = models_json_schema([(model, "validation") for model in models], ref_template=REF + "{model}")
     schemas = made.setdefault("components", {}).setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
@@ -71,6 +72,8 @@ def _document(app: FastAPI) -> dict[str, Any]:
 def _complete(operation: dict[str, Any], path: str) -> None:
     operation["responses"].pop("422", None)
     task = operation["operationId"]
+    if task == "explain":
+        operation["requestBody"] = {"required": True, "content": _forms(task)}
     if task in REQUESTS:
         operation["requestBody"] = {"required": True, "content": _forms(task)}
         answered = operation["responses"]["200"]["content"]["application/json"]
@@ -99,14 +102,17 @@ def _responses(answer: dict[str, Any]) -> dict[str, Any]:
 
 def _forms(task: str) -> dict[str, Any]:
     """The body of a request in each of its forms. What is wrong with one request of a batch is told in its place."""
-    model, name = REQUESTS[task], REQUESTS[task].__name__
+    model, name = FORMS[task], FORMS[task].__name__
     one = {"$ref": f"{REF}{name}"}
     requests = {"type": "array", "minItems": 1, "maxItems": LARGEST_BATCH, "items": {"anyOf": [one, {"type": "object"}]}}
     batch = {"type": "object", "required": ["requests"], "properties": {"requests": requests}, "additionalProperties": False}
-    [shown] = model.model_config["json_schema_extra"]["examples"]  # type: ignore[index, call-overload]
+    extra: Any = model.model_config["json_schema_extra"]
+    [shown] = extra["examples"]
     examples = {"one": {"value": shown}, "batch": {"value": {"requests": [shown, {**shown, "text": "oak shelf"}]}}}
+    if task not in REQUESTS:
+        batch, examples = {}, {"one": examples["one"]}
     return {
-        "application/json": {"schema": {"anyOf": [one, batch]}, "examples": examples},
+        "application/json": {"schema": {"anyOf": [one, batch]} if batch else one, "examples": examples},
         "multipart/form-data": _form(model.model_json_schema()["properties"]),
         "image/*": {"schema": {"type": "string", "format": "binary"}},
     }
@@ -115,8 +121,10 @@ def _forms(task: str) -> dict[str, Any]:
 def _form(fields: dict[str, Any]) -> dict[str, Any]:
     file = {"type": "string", "format": "binary"}
     strings = {"attributes": "application/json", "filters": "application/json"}
-    kinds = {"text": {"type": "string"}, "k": {"type": "integer"}, "lexical": {"type": "number"}, "rerank": {"type": "boolean"}}
+    kinds: dict[str, Any] = {"text": {"type": "string"}, "k": {"type": "integer"}, "lexical": {"type": "number"}}
+    kinds["rerank"] = {"type": "boolean"}
     kinds |= {"effort": {"enum": ["low", "medium", "high"]}, "liked": {"type": "array", "items": {"type": "string"}}}
+    kinds |= {"about": {"enum": ["categorize", "search"]}, "product": {"type": "string"}}
     kinds |= {name: {"type": "object"} for name in strings}
     properties = {name: file if name in MEDIA else kinds[name] for name in fields}
     encoding = {name: {"contentType": kind} for name, kind in strings.items() if name in fields}

@@ -5,17 +5,17 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from goodsight.errors import InputError
+from lineage.graph import Passport
 
-Passports = Callable[[str], dict[str, Any]]
+Passports = Callable[[str], Passport]
 
 
 def passports(home: Path) -> Passports:
     """Finds the passport of an answer in the evidence of `home`. Raises `InputError` when no answer has the id."""
 
-    def find(id: str) -> dict[str, Any]:
+    def find(id: str) -> Passport:
         from lineage.passport import passport
         from serving.evidence import sources
 
@@ -23,6 +23,6 @@ def passports(home: Path) -> Passports:
             wanted = str(uuid.UUID(id))
         except ValueError as error:
             raise InputError("The id of an answer is a UUID.") from error
-        return dict(passport(wanted, sources(home)).to_json())
+        return passport(wanted, sources(home))
 
     return find

@@ -13,7 +13,8 @@ from starlette.responses import JSONResponse, Response
 
 from goodsight.errors import InputError
 from serving.gateway import bodies
-from serving.gateway.asking import Caller, answer, answers
+from serving.gateway.asking import answer, answers
+from serving.gateway.caller import Caller
 from serving.gateway.gateway import Gateway
 from serving.gateway.problems import Problem
 from serving.gateway.schemas import ANSWERS, REQUESTS, Effort, Products
@@ -92,10 +93,13 @@ def _add_products(routes: APIRouter, gateway: Gateway) -> None:
         id: Annotated[str, InPath(min_length=1, max_length=512, description="The id of a product.")],
         k: Annotated[int, Query(ge=1, le=MAX_K, description="How many answers.")] = 10,
         effort: Annotated[Effort | None, Query(description="How deep the model computes.")] = None,
+        filters: Annotated[str | None, Query(max_length=20_000, description="What products must have, as in a search, as JSON.")] = None,
     ) -> Response:
         """The products nearest to a product of the index, itself left out."""
         await gateway.admit(request, "predict")
         fields: dict[str, Any] = {"task": "similar", "product": id, "k": k, **({"effort": effort} if effort else {})}
+        if filters:
+            fields["filters"] = bodies.filters(filters)
         return told(await answer(gateway.upstream, fields, caller(request)), request)
 
 
@@ -110,6 +114,6 @@ def _add_predictions(routes: APIRouter, gateway: Gateway) -> None:
         """The passport of an answer: model, data, code and decisions behind it, each link checked now."""
         await gateway.admit(request, "audit")
         try:
-            return JSONResponse(await run_in_threadpool(gateway.passport, id))
+            return JSONResponse((await run_in_threadpool(gateway.passport, id)).to_json())
         except InputError as error:
             raise Problem(404, error.message) from error

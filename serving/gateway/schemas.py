@@ -16,6 +16,10 @@ LARGEST_BATCH = 32
 MEDIA = ("image", "video", "audio")
 MODALITIES = ("text", "image", "attributes", "video", "audio")
 
+EXAMPLE_IMAGE = (  # one red pixel
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
+)
+
 Task = Literal["categorize", "search", "embed", "recommend"]
 Effort = Literal["low", "medium", "high"]
 Base64 = Annotated[str, Field(json_schema_extra={"contentEncoding": "base64"})]
@@ -67,7 +71,20 @@ class Recommend(_Asked):
     filters: Filters | None = None
 
 
+class Explain(_Asked):
+    """Shows what of a picture an answer hangs on: its likeliest category, or the score of a product.
+
+    The model looks again and again, each time with another part of the picture covered: as long as some fifty requests.
+    """
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"image": EXAMPLE_IMAGE, "about": "categorize"}]})
+
+    about: Literal["categorize", "search"] | None = Field(default=None, description="Default: categorize.")
+    product: str | None = Field(default=None, description="About a search: the id of the product; default: the best one.")
+
+
 REQUESTS: dict[str, type[_Asked]] = {"categorize": Categorize, "search": Search, "embed": Embed, "recommend": Recommend}
+FORMS: dict[str, type[_Asked]] = {**REQUESTS, "explain": Explain}  # one at a time: no batches
 
 
 class _Told(BaseModel):
@@ -123,6 +140,50 @@ class Categories(_Answer):
 
 class Vectors(_Answer):
     results: list[Vector]
+
+
+class HeatMap(_Told):
+    """By how much the score falls where the picture is covered: `grid[row][column]`, the upper left first; below 0 it rises."""
+
+    about: Literal["categorize", "search"]
+    grid: list[list[float]]
+    category: str | None = None
+    probability: float | None = Field(default=None, description="Of the category, with nothing covered.")
+    id: str | None = Field(default=None, description="Of the product.")
+    score: float | None = Field(default=None, description="Of the product, with nothing covered.")
+
+
+class Explained(_Answer):
+    results: list[HeatMap]
+
+
+class CountedCategory(_Told):
+    """A category, with those below it."""
+
+    category: str
+    count: int = Field(ge=0, description="How many products are in it.")
+
+
+class CountedValue(_Told):
+    """A value of an attribute."""
+
+    value: str
+    count: int = Field(ge=0, description="How many products have it.")
+
+
+class PriceRange(_Told):
+    """The lowest price and the highest."""
+
+    min: float
+    max: float
+
+
+class Facets(_Told):
+    """What products can be filtered by."""
+
+    category: list[CountedCategory]
+    price: PriceRange | None
+    attributes: dict[str, list[CountedValue]] = Field(description="By name, the commonest values first.")
 
 
 ANSWERS: dict[str, type[_Answer]] = {"categorize": Categories, "search": Products, "embed": Vectors, "recommend": Products}

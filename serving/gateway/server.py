@@ -65,6 +65,8 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        if self.gateway.upstream.rolling:
+            self.gateway.upstream.rolling.start()
         self._told[0]()
 
     async def on_tick(self, counter: int) -> bool:
@@ -78,6 +80,8 @@ class Server(uvicorn.Server):
         if not self.lost:
             await self._take_up_backlog()
         await super().shutdown(sockets)
+        if self.gateway.upstream.rolling:
+            await self.gateway.upstream.rolling.close()
         await self.gateway.upstream.close()
 
     async def _take_up_backlog(self) -> None:

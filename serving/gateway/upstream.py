@@ -12,14 +12,16 @@ import math
 import re
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import aiohttp
+
+from serving.gateway.caller import Caller, Leaving
 from serving.gateway.encoding import encoded
 from serving.gateway.problems import Problem
 from serving.gateway.tracing import Tracing
-from serving.gateway.wire import Wire
 from serving.management import BATCH_SIZE
 from serving.running import MODEL, Running
 
@@ -30,7 +32,6 @@ LARGEST_BODY = 16 * 2**20 + 2**16  # what TorchServe takes, also when media are 
 
 VERSION = re.compile(rb'"model_version": "([^"]{1,64})"')
 
-Leaving = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -60,33 +61,54 @@ class Transport(Protocol):
     async def metrics(self) -> bytes:
         """What the model server counts, in Prometheus' text format; nothing when it does not answer."""
 
+    async def close(self) -> None:
+        """Lets go of the connections."""
+
 
 class TorchServe:
     """The transport to the server of a record."""
 
     def __init__(self, record: Running) -> None:
-        inference, management = ({"Authorization": f"Bearer {record.key(name)}"} for name in ("inference", "management"))
-        self._inference = Wire("127.0.0.1", record.inference_port, {**inference, "Content-Type": "application/json"})
-        self._management = Wire("127.0.0.1", record.management_port, management)
-        self._metrics = Wire("127.0.0.1", record.metrics_port, {})
+        self._record = record
+        self._keys = {name: {"Authorization": f"Bearer {record.key(name)}"} for name in ("inference", "management")}
+        self._session: aiohttp.ClientSession | None = None  # of the event loop that asks first
 
     async def predict(self, body: bytes, version: str | None, headers: Mapping[str, str]) -> tuple[int, bytes]:
         path = f"/predictions/{MODEL}/{version}" if version else f"/predictions/{MODEL}"
-        return await self._inference.send("POST", path, body, headers)
+        told = {"Content-Type": "application/json", **self._keys["inference"], **headers}
+        return await self._send("POST", self._record.inference_port, path, body, told)
 
     async def describe(self, version: str | None = None) -> list[dict[str, Any]]:
-        try:
-            status, body = await self._management.send("GET", f"/models/{MODEL}/{version}" if version else f"/models/{MODEL}")
-        except OSError:
-            return []
-        return json.loads(body) if status == 200 else []
+        path = f"/models/{MODEL}/{version}" if version else f"/models/{MODEL}"
+        body = await self._read(self._record.management_port, path, self._keys["management"])
+        return json.loads(body) if body else []
 
     async def metrics(self) -> bytes:
+        return await self._read(self._record.metrics_port, "/metrics", {})
+
+    async def close(self) -> None:
+        if self._session:
+            await self._session.close()
+
+    async def _read(self, port: int, path: str, headers: Mapping[str, str]) -> bytes:
+        """What is there; nothing when there is no answer, or none with status 200."""
         try:
-            status, body = await self._metrics.send("GET", "/metrics")
+            status, body = await self._send("GET", port, path, None, headers)
         except OSError:
             return b""
         return body if status == 200 else b""
+
+    async def _send(self, method: str, port: int, path: str, body: bytes | None, headers: Mapping[str, str]) -> tuple[int, bytes]:
+        if self._session is None:
+            connector = aiohttp.TCPConnector(limit=0)
+            self._session = aiohttp.ClientSession(
+                connector=connector, timeout=aiohttp.ClientTimeout(total=None), cookie_jar=aiohttp.DummyCookieJar()
+            )
+        try:
+            async with self._session.request(method, f"http://127.0.0.1:{port}{path}", data=body, headers=headers) as response:
+                return response.status, await response.read()
+        except aiohttp.ClientError as error:
+            raise ConnectionError(str(error)) from error
 
 
 @dataclass
@@ -100,6 +122,19 @@ class Counts:
     again: int = 0  # sent a second time, after a worker was lost
 
 
+class Rolling(Protocol):
+    """Who brings another version in: says which one answers a request that names none."""
+
+    async def ask(self, fields: Mapping[str, Any], caller: Caller) -> Reply:
+        """As `Upstream.ask`."""
+
+    def start(self) -> None:
+        """Begins to look for rollouts, in the running event loop."""
+
+    async def close(self) -> None:
+        """Waits for what is under way and keeps what was seen."""
+
+
 @dataclass
 class Upstream:
     """Asks the model server. `queue` requests may wait, `slots` may be under way."""
@@ -109,6 +144,7 @@ class Upstream:
     slots: int = SLOTS
     counts: Counts = field(default_factory=Counts)
     tracing: Tracing = field(default_factory=Tracing)
+    rolling: Rolling | None = None
     _seconds: float = 0.05  # mean time of a request that was sent
 
     def __post_init__(self) -> None:
@@ -122,6 +158,7 @@ class Upstream:
         version: str | None,
         deadline: float,
         leaving: Leaving | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Reply:
         """The reply to one request; `deadline` is on the event loop's clock, `leaving` returns when the caller has gone.
 
@@ -132,8 +169,8 @@ class Upstream:
         if len(body) > LARGEST_BODY:
             raise Problem(413, f"The request has {len(body):,} bytes with its media as base64; at most {LARGEST_BODY:,} are allowed.")
         await self._slot(deadline, leaving)
-        with self.tracing.span("predict", version=version or "default") as headers:
-            status, answer = await self._sent(body, version, deadline, headers)
+        with self.tracing.span("predict", version=version or "default") as traced:
+            status, answer = await self._sent(body, version, deadline, {**traced, **(headers or {})})
         return Reply(status, answer, time.perf_counter() - started)
 
     @property
@@ -214,7 +251,7 @@ class Upstream:
                 status, answer = await self.transport.predict(body, version, headers)
             except OSError as error:
                 status, answer = 503, json.dumps({"message": str(error)}).encode()
-            if _is_answer(status, answer):
+            if is_answer(status, answer):
                 self._seconds += WEIGHT * (time.perf_counter() - started - self._seconds)
                 return status, answer
             lost += b"no worker" not in answer  # it was not queued there; else a worker was lost with it, which may be why
@@ -229,12 +266,13 @@ class Upstream:
         return any(worker.get("status") == "READY" for each in described for worker in each.get("workers", ()))
 
     async def close(self) -> None:
-        """Waits for what is under way."""
+        """Waits for what is under way, then lets the model server go."""
         if self._under_way:
             await asyncio.wait(set(self._under_way))
+        await self.transport.close()
 
 
-def _is_answer(status: int, body: bytes) -> bool:
+def is_answer(status: int, body: bytes) -> bool:
     """Whether our handler said it: 200, or a refusal with its reason. TorchServe's own errors have a `code`, a `type` and a `message`."""
     if status == 200:
         return True

@@ -60,17 +60,17 @@ class Made:
     digest: str
 
 
-def bundle(task: str, seed: int, architecture: str = "commercemm") -> Bundle:
+def bundle(task: str, seed: int, architecture: str = "commercemm", name: str = "") -> Bundle:
     torch.manual_seed(seed)
     config = model_config(architecture, "tiny")
     preprocess = preprocess_for(config, tokenizer_of("tiny"))
     labels = LABELS if task == "categorize" else []
-    return Bundle(build(config, classes=len(labels)).eval(), preprocess, task, labels)
+    return Bundle(build(config, classes=len(labels)).eval(), preprocess, task, labels, {"name": name} if name else {})
 
 
-def make_candidate(folder: Path, seed: int, architecture: str = "commercemm") -> Made:
-    """A candidate with random weights from `seed`, and the index of `TITLES`."""
-    bundles = {task: bundle(task, seed, architecture) for task in TASKS}
+def make_candidate(folder: Path, seed: int, architecture: str = "commercemm", name: str = "") -> Made:
+    """A candidate with random weights from `seed`, and the index of `TITLES`. One of another `name` is another one that answers alike."""
+    bundles = {task: bundle(task, seed, architecture, name) for task in TASKS}
     for task, fresh in bundles.items():
         fresh.save(folder / "bundles" / task)
     digest = assemble([folder / "bundles" / task for task in TASKS], folder / "candidate")

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from ts.context import Context, RequestProcessor
+from ts.metrics.metric_cache_yaml_impl import MetricsCacheYamlImpl
 
-from goodsight.files import write_json
+from goodsight.files import read_json, write_json
 from goodsight.settings import settings
 from lineage.answered import by_version, prediction
 from serving.goodsight_handler import GoodsightHandler
+from serving.measures import DECLARED
+from serving.spent import Part
 
 
 @pytest.fixture(scope="module")
@@ -31,6 +35,8 @@ def handler(made: Any, database: Path, tmp_path_factory: pytest.TempPathFactory)
     write_json(folder / "version.json", {"version": "7"})
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GOODSIGHT_PREDICTIONS_URI", f"sqlite:///{database}")
+        patch.setenv("GOODSIGHT_HOME", str(database.parent / "home"))
+        patch.setenv("GOODSIGHT_INPUT_SAMPLE", "1")
         settings.cache_clear()
         built = GoodsightHandler()
         built.initialize(Context("goodsight", str(folder), {}, 8, -1, "0.12.0"))
@@ -104,6 +110,15 @@ def test_an_unknown_product_is_not_found_and_the_others_are_answered(
     assert [id for id, _ in logged(answers[3][1]["id"])["results"]] == [row["id"] for row in answers[3][1]["results"]]
 
 
+def test_a_copy_is_answered_and_not_logged(handler: GoodsightHandler, database: Path) -> None:
+    context = Context("goodsight", ".", {}, 8, -1, "0.12.0")
+    context.request_processor = [RequestProcessor({"Content-Type": "application/json", **more}) for more in ({"X-Goodsight-Copy": "1"}, {})]
+    rows = [{"body": bytearray(as_json(task="search", text="red sofa")[1])} for _ in range(2)]
+    copy, asked = (json.loads(text)["id"] for text in handler.handle(rows, context))
+    assert handler.log.flush()
+    assert prediction(f"sqlite:///{database}", copy) is None and prediction(f"sqlite:///{database}", asked)
+
+
 def test_the_log_keeps_no_vector(handler: GoodsightHandler, logged: Callable[[str], dict[str, Any]]) -> None:
     [(status, body)] = send(handler, as_json(task="embed", text="red sofa"))
     assert status == 200 and len(body["results"][0]["vector"]) == handler.predictor.index.vectors.shape[1]
@@ -153,10 +168,41 @@ def test_the_log_knows_the_request_by_its_digest_alone(
     assert digests[0] == digests[1] == digests[2] and len(set(digests)) == 3
     [(_, body)] = send(handler, as_json(task="search", text="unforgettable words"))
     assert logged(body["id"])
-    assert all(b"unforgettable" not in file.read_bytes() for file in database.parent.iterdir())
+    assert all(b"unforgettable" not in file.read_bytes() for file in database.parent.glob("*.db*"))
 
 
 def test_the_request_that_drains_a_version_is_answered_once_the_log_is_written(handler: GoodsightHandler, database: Path) -> None:
     before = sum(each["count"] for each in by_version(f"sqlite:///{database}"))
     send(handler, *[as_json(task="search", text=f"sofa {number}") for number in range(5)], ("application/json", b"{}"))
     assert sum(each["count"] for each in by_version(f"sqlite:///{database}")) == before + 5
+
+
+def test_a_sample_of_inputs_is_kept_by_the_digest_that_the_log_has(
+    handler: GoodsightHandler, logged: Callable[[str], dict[str, Any]]
+) -> None:
+    [(_, body), (_, refused)] = send(handler, as_json(task="search", text="kept words", k=2), as_json(task="search", text="kept", k=0))
+    assert handler.sample.flush()
+    kept = {path.stem: read_json(path) for path in handler.sample.folder.iterdir()}
+    assert kept[logged(body["id"])["input"]] == {"task": "search", "text": "kept words", "k": 2}
+    assert logged(refused["id"])["input"] not in kept
+
+
+def test_the_metrics_tell_task_status_version_and_where_the_time_went(handler: GoodsightHandler, caplog: pytest.LogCaptureFixture) -> None:
+    metrics = MetricsCacheYamlImpl(config_file_path=str(DECLARED))
+    metrics.initialize_cache()
+    context = Context("goodsight", ".", {}, 8, -1, "0.12.0", metrics=metrics)
+    asked = [{"task": "search", "text": "sofa"}, {"task": "search", "text": "bed"}, {"task": "similar", "product": "p99"}, {}]
+    context.request_processor = [RequestProcessor({"Content-Type": "application/json"}) for _ in asked]
+    with caplog.at_level(logging.INFO):
+        handler.handle([{"body": json.dumps(each).encode()} for each in asked], context)
+    told = [line for line in caplog.messages if "[METRICS]goodsight_worker" in line]
+    assert not [line for line in caplog.messages if "Failed" in line]
+
+    def value(name: str, labels: str) -> float:
+        [line] = [line for line in told if line.startswith(f"[METRICS]goodsight_worker_{name}.") and f"|#{labels}|" in line]
+        return float(line.partition(":")[2].partition("|")[0])
+
+    assert value("batch_size", "version:7") == 4
+    assert value("requests_total", "version:7,task:search,status:200") == 2
+    assert value("requests_total", "version:7,task:none,status:404") == value("requests_total", "version:7,task:none,status:400") == 1
+    assert all(0 < value("part_seconds", f"version:7,part:{part}") < 60 for part in get_args(Part))

@@ -21,7 +21,8 @@ from serving.fusion import Held
 from serving.index import Index, Wanted, build_index, update_index
 from tests.serving.shop import PROVENANCE, shop, table, unit
 
-FILES = ["vectors.faiss", "products.arrow", "filters/rows.npy", "words/indptr.csc.index.npy", "facets.json", "index.json", "model.sig"]
+FILES = ["vectors.faiss", "products.arrow", "filters/rows.npy", "words/indptr.csc.index.npy"]
+FILES += ["facets.json", "thumbnails.arrow", "index.json", "model.sig"]
 
 
 @pytest.fixture(scope="module")

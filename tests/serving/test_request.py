@@ -18,13 +18,13 @@ from serving.request import FIELDS, max_media_bytes, parse
 from tests.catalogue.made import greys, video_file
 
 
-def picture() -> bytes:
+def picture(colour: str = "red") -> bytes:
     out = io.BytesIO()
-    Image.new("RGB", (40, 40), "red").save(out, "PNG")
+    Image.new("RGB", (40, 40), colour).save(out, "PNG")
     return out.getvalue()
 
 
-ENCODED = base64.b64encode(picture()).decode()
+ENCODED, OTHER = (base64.b64encode(picture(colour)).decode() for colour in ("red", "blue"))
 
 
 def test_any_subset_of_modalities() -> None:
@@ -67,9 +67,9 @@ OF_A_TASK = {
     "lexical": (0.5, {"search"}),
     "rerank": (True, {"search"}),
     "liked": (["a"], {"recommend"}),
-    "product": ("a", {"similar"}),
-    "text": ("red", {"categorize", "search", "embed", "recommend"}),
-    "image": (ENCODED, {"categorize", "search", "embed", "recommend"}),
+    "product": ("a", {"similar", "explain"}),
+    "text": ("red", {"categorize", "search", "embed", "recommend", "explain"}),
+    "image": (ENCODED, {"categorize", "search", "embed", "recommend", "explain"}),
     "k": (3, set(FIELDS)),
     "effort": ("low", set(FIELDS)),
 }
@@ -79,7 +79,8 @@ OF_A_TASK = {
 @pytest.mark.parametrize("task", FIELDS)
 def test_a_task_takes_its_own_fields_alone(task: str, name: str) -> None:
     value, tasks = OF_A_TASK[name]
-    request = {"task": task, **({"product": "b"} if task == "similar" else {"text": "sofa"}), name: value}
+    least = {"similar": {"product": "b"}, "explain": {"image": ENCODED, "about": "search"}}.get(task, {"text": "sofa"})
+    request = {"task": task, **least, name: value}
     if task in tasks:
         assert parse(request).digest != parse({**request, name: CHANGED[name]}).digest
     else:
@@ -94,7 +95,7 @@ CHANGED = {
     "liked": ["a", "b"],
     "product": "c",
     "text": "blue",
-    "image": None,
+    "image": OTHER,
     "k": 4,
     "effort": "medium",
 }
@@ -115,7 +116,7 @@ def test_no_weight_of_words_is_not_the_usual_weight() -> None:
     ("request_", "words"),
     [
         ({"text": "x"}, "task: Field required"),
-        ({"task": "sell", "text": "x"}, "task: Input should be 'categorize', 'search', 'embed', 'recommend' or 'similar'"),
+        ({"task": "sell", "text": "x"}, "task: Input should be 'categorize', 'search', 'embed', 'recommend', 'similar' or 'explain'"),
         ({"task": ["search"], "text": "x"}, "task: Input should be 'categorize', "),
         ({"task": "search"}, "give a text, an image, attributes"),
         ({"task": "search", "text": "  "}, "give a text, an image, attributes"),

@@ -28,7 +28,7 @@ def test_products_are_asked_for_by_each_thing_and_by_all_that_they_have(snapshot
         assert asked[f"categorize-image-{number}"].modalities == asked[f"search-image-{number}"].modalities == ("image",)
         assert asked[f"search-text-{number}"].task == "search"
         assert asked[f"similar-{number}"].products == asked[f"recommend-{number}"].products != ()
-    assert {request.task for request in asked.values()} == set(FIELDS)
+    assert {request.task for request in asked.values()} == set(FIELDS) - {"explain"}  # a heat-map is many answers to one request
     whole = [asked[f"categorize-whole-{number}"].modalities for number in range(PROBES)]
     assert ("text", "image", "table", "video", "audio") in whole
 

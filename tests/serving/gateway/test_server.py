@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import shutil
 import signal
 import socket
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +20,7 @@ import psutil
 import pytest
 from goodsight_client import AsyncClient, Client, Problem, Refused, Retries, Unavailable
 
+from goodsight.digests import HOUSE
 from goodsight.errors import BusyError
 from goodsight.settings import settings
 from lineage.answered import by_version
@@ -92,6 +95,27 @@ def test_an_answer_has_its_passport(client: Client) -> None:
         client.passport("01938c5e-7a1b-7c3d-9e4f-2b6a8d0c1e5f")
     with pytest.raises(Refused, match="404"):
         client.passport("champion")
+
+
+def test_the_javascript_of_the_documents_runs(url: str) -> None:
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("No node on the PATH (Debian: apt-get install nodejs).")
+    [code] = re.findall(r"^```js\n(.*?)^```$", (HOUSE / "docs" / "product.md").read_text(), re.MULTILINE | re.DOTALL)
+    done = subprocess.run([node, "--input-type=module", "-", url], input=code, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 3 and "red sofa" in done.stdout
+
+
+def test_the_model_server_is_described_by_its_own_words(url: str) -> None:
+    model = f"{url}/v2/models/goodsight"
+    assert httpx.get(model).json()["versions"] == ["1"]
+    assert [httpx.get(f"{model}/versions/{version}/ready").status_code for version in ("1", "2")] == [200, 404]
+    asked = {"parameters": {"task": "embed"}, "inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["sofa"]}]}
+    assert httpx.post(f"{model}/versions/1/infer", json=asked, timeout=60).json()["model_version"] == "1"
+    assert httpx.post(f"{model}/versions/2/infer", json=asked, timeout=60).status_code == 404
+    metrics = httpx.get(f"{url}/metrics").text
+    assert "ts_inference_requests_total{" in metrics and 'route="/v2/models/goodsight/versions/{version}/infer"' in metrics
 
 
 def test_probes_leave_nothing_in_the_log(client: Client, url: str, deployed: Path) -> None:
