@@ -227,7 +227,7 @@ def test_an_update_embeds_what_is_new_and_answers_like_one_made_anew(kind: str, 
     flat_floats = None if kind == "flat" else 0
     if kind == "lists":
         monkeypatch.setattr("serving.nearest.RECALL", 2)  # that no graph reaches
-        monkeypatch.setattr("serving.nearest.FLAT_FLOATS", 10)
+        monkeypatch.setattr("serving.nearest.EXACT_FLOATS", 10)
     first = shop(40).append_column("content", pa.array([f"c{row}" for row in range(40)]))
     build_index(unit(40), first, PROVENANCE, tmp_path / "old", flat_floats=flat_floats)
     old, products = Index.load(tmp_path / "old", PROVENANCE["bundle"]), changed(shop(40))

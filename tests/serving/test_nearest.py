@@ -52,18 +52,21 @@ def test_a_graph_is_tuned_to_find_nearly_all(graph: Nearest, tmp_path: Path, mon
     record = build_vectors(clustered(2_000)[0], tmp_path, clustered(200, 1)[0], 0)
     assert record["kind"] == "hnsw" and record["graph"]["recall_at_10"] >= 0.99 and record["graph"]["queries"] == 200
     monkeypatch.setattr("serving.nearest.FLAT_FLOATS", 100 * D)
+    monkeypatch.setattr("serving.nearest.EXACT_FLOATS", 1_000 * D)
     assert recall(graph, np.ones(5_000, dtype=bool)) >= 0.98
 
 
 @pytest.mark.parametrize("share", [0.9, 0.3, 0.05, 0.002])
 def test_filters_keep_recall(graph: Nearest, share: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serving.nearest.FLAT_FLOATS", 100 * D)
+    monkeypatch.setattr("serving.nearest.EXACT_FLOATS", 1_000 * D)
     assert recall(graph, np.random.default_rng(5).random(5_000) < share) >= 0.98
 
 
 def test_what_passes_may_be_far_from_what_is_asked(graph: Nearest, monkeypatch: pytest.MonkeyPatch) -> None:
     """One cluster alone passes: for most queries the graph's neighbours are all of others."""
     monkeypatch.setattr("serving.nearest.FLAT_FLOATS", 100 * D)
+    monkeypatch.setattr("serving.nearest.EXACT_FLOATS", 1_000 * D)
     assert recall(graph, clustered(5_000)[1] == 3) >= 0.98
 
 
