@@ -267,6 +267,7 @@ def _beside(
         deployment = _deployment(home, version)
         wanted = {"model_version": version, "candidate": deployment.candidate, "index": deployment.index}
         try:
+            _bring_vectors(store(home) / deployment.archive)
             if feature_store:
                 _bring_features(feature_store, candidate, index, deployment, home)
             with _server(home) as server:
@@ -316,21 +317,10 @@ def bring_in(
         raise GoodsightError(f"No server is running for {home}: no requests come.", "Start it with: goodsight serve")
     with _beside(candidate, index, version, probes, home, feature_store) as (deployment, server):
         try:
-<<<<<<< HEAD
-            _bring_vectors(store(home) / deployment.archive)
-            if feature_store:
-                _bring_features(feature_store, candidate, index, deployment, home)
-            with _server(home) as server:
-                _try(server, version, probes, wanted)
-                _install(home, server, deployment, confirm)
-        finally:
-            _prune(home)
-=======
             confirm(deployment)
         except BaseException:
             Management(server).unregister(version)
             raise
->>>>>>> 92f510b (goodsight rollout: a version comes in beside the one that serves, and takes over without being loaded again)
     return deployment
 
 
@@ -340,19 +330,6 @@ def rollback(version: str, home: Path, confirm: Callable[[Deployment], None] = l
     Raises `InputError` when the archive is not in this home, `BusyError` when another deployment or a rollout is in progress.
     """
     with deploying(home):
-<<<<<<< HEAD
-        if not (store(home) / archive_name(version)).is_dir():
-            raise InputError(f"The archive of version {version} is not in {home}.", f"goodsight models promote {version}")
-        deployment = _deployment(home, version)
-        _bring_vectors(store(home) / deployment.archive)
-        if (folder := features.stores(home) / deployment.archive).exists():
-            with OnlineFeatures(folder) as online:
-                online.refresh(datetime.now(UTC))
-        with _server(home) as server:
-            if version not in Management(server).versions():
-                Management(server).register(deployment.archive)
-            _install(home, server, deployment, confirm)
-=======
         rollout.refuse_while_running(home)
         return _switch(version, home, confirm)
 
@@ -368,6 +345,7 @@ def _switch(version: str, home: Path, confirm: Callable[[Deployment], None]) -> 
     if not (store(home) / archive_name(version)).is_dir():
         raise InputError(f"The archive of version {version} is not in {home}.", f"goodsight models promote {version}")
     deployment = _deployment(home, version)
+    _bring_vectors(store(home) / deployment.archive)
     if (folder := features.stores(home) / deployment.archive).exists():
         with OnlineFeatures(folder) as online:
             online.refresh(datetime.now(UTC))
@@ -375,7 +353,6 @@ def _switch(version: str, home: Path, confirm: Callable[[Deployment], None]) -> 
         if version not in Management(server).versions():
             Management(server).register(deployment.archive)
         _install(home, server, deployment, confirm)
->>>>>>> 92f510b (goodsight rollout: a version comes in beside the one that serves, and takes over without being loaded again)
     return deployment
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ PATIENCE_SECONDS = 1.0
 PATIENCE_TIMES = 4  # of what is slow
 COPIES = BATCH_SIZE  # under way at a time
 SPACE = 2.0**64
+log = logging.getLogger("goodsight.rollout")
 
 
 class Failed(Exception):
@@ -64,7 +66,7 @@ class Canary:
 
     def __init__(self, rollout: Rollout, old: Upstream, seconds: float) -> None:
         self.rollout, self.old, self.seconds = rollout, old, seconds
-        self.new = Upstream(Once(old.transport), old.queue, BATCH_SIZE)
+        self.new = Upstream(Once(old.transport), old.queue, BATCH_SIZE, tracing=old.tracing)
         self._milliseconds: list[float] = []  # of the first answers of the old version
         self._copies: set[asyncio.Task[None]] = set()
 
@@ -117,7 +119,9 @@ class Canary:
             if problem.status in (503, 504):
                 self._missed(counts.new, late=problem.status == 504)
             return None
-        except Failed:
+        except Exception as error:  # of whatever kind: the caller is answered by the other version
+            if not isinstance(error, Failed):
+                log.warning("version %s was not asked: %r", self.rollout.version, error)
             self._missed(counts.new, late=False)
             return None
         if reply.status == 200:
