@@ -158,9 +158,10 @@ class Upstream:
         version: str | None,
         deadline: float,
         leaving: Leaving | None = None,
-        headers: Mapping[str, str] | None = None,
+        more: Mapping[str, str] | None = None,
     ) -> Reply:
-        """The reply to one request; `deadline` is on the event loop's clock, `leaving` returns when the caller has gone.
+        """The reply to one request; `deadline` is on the event loop's clock, `leaving` returns when the caller has gone, `more` are
+        headers beside the usual ones.
 
         Raises `Problem`: 413 for a request that the server does not take, 429 when the queue is full, 499 when the caller left,
         503 when the server has no worker, 504 when the deadline passed.
@@ -169,8 +170,8 @@ class Upstream:
         if len(body) > LARGEST_BODY:
             raise Problem(413, f"The request has {len(body):,} bytes with its media as base64; at most {LARGEST_BODY:,} are allowed.")
         await self._slot(deadline, leaving)
-        with self.tracing.span("predict", version=version or "default") as traced:
-            status, answer = await self._sent(body, version, deadline, {**traced, **(headers or {})})
+        with self.tracing.span("predict", version=version or "default") as headers:
+            status, answer = await self._sent(body, version, deadline, {**headers, **(more or {})})
         return Reply(status, answer, time.perf_counter() - started)
 
     @property
