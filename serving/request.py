@@ -14,7 +14,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, ValidationError, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+)
 
 from goodsight.digests import sha256_bytes, sha256_json
 from goodsight.errors import InputError
@@ -32,6 +42,9 @@ MAX_TEXT_CHARACTERS = 2_000
 MAX_ATTRIBUTES_CHARACTERS = 20_000  # of their JSON
 MAX_LIKED = 100
 MAX_ID_CHARACTERS = 512
+EXAMPLE_IMAGE = (  # one red pixel
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
+)
 Task = Literal["categorize", "search", "embed", "recommend", "similar", "explain"]
 
 
@@ -61,76 +74,93 @@ def _short(attributes: dict[str, Any]) -> dict[str, Any]:
     return attributes
 
 
-Media = Annotated[bytes, BeforeValidator(_media_bytes)]
+Media = Annotated[bytes, BeforeValidator(_media_bytes), WithJsonSchema({"type": "string", "contentEncoding": "base64"})]
 Attributes = Annotated[dict[str, JsonValue], AfterValidator(_short)]
-
-
 ProductId = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARACTERS)]
 
 
+def _examples(*requests: dict[str, Any]) -> ConfigDict:
+    return ConfigDict(json_schema_extra={"examples": list(requests)})
+
+
 class Asked(BaseModel):
-    """What a request of any task may have. `k` is the largest number of results."""
+    """What a request of any task may have."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    k: int = Field(default=10, ge=1, le=MAX_K)
-    effort: Effort | None = None
+    k: int = Field(default=10, ge=1, le=MAX_K, description="How many answers.")
+    effort: Effort | None = Field(default=None, description="How deep the model computes; default: what was measured as best.")
 
 
 class Content(Asked):
-    """The modalities of what is asked about."""
+    """What is asked about: at least one of text, image, attributes, video, audio."""
 
-    text: str | None = Field(default=None, max_length=MAX_TEXT_CHARACTERS)
-    image: Media | None = None
-    attributes: Attributes = {}
-    video: Media | None = None
-    audio: Media | None = None
-
-
-class CategorizeFields(Content):
-    """The categories of a product."""
+    text: str | None = Field(default=None, max_length=MAX_TEXT_CHARACTERS, description="A search, or the title of a product.")
+    image: Media | None = Field(default=None, description="A JPEG, PNG, WebP, GIF, BMP or AVIF file.")
+    attributes: Attributes = Field(default={}, description="The product's properties and their values.")
+    video: Media | None = Field(default=None, description="An MP4, MOV, WebM or MKV file, or an image file of square frames.")
+    audio: Media | None = Field(default=None, description="A WAV, FLAC, Ogg or MP3 file.")
 
 
-class EmbedFields(Content):
-    """The vector of a product or a query."""
+class Categorize(Content):
+    """Names the category of a product."""
+
+    model_config = _examples({"text": "red velvet sofa", "k": 3})
 
 
-class SearchFields(Content):
-    """Products like the content. `lexical` is the weight of the text's words beside the vector, `rerank` asks for a second look."""
+class Search(Content):
+    """Finds products."""
 
-    filters: Filters | None = None
-    lexical: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False)
-    rerank: bool = False
-
-
-class RecommendFields(Content):
-    """Products of a topic, which is the content, for somebody who likes `liked`; either suffices."""
+    model_config = _examples({"text": "red sofa", "k": 3, "filters": {"price": {"max": 500.0}}})
 
     filters: Filters | None = None
-    liked: list[ProductId] = Field(default=[], max_length=MAX_LIKED)
+    lexical: float | None = Field(
+        default=None, ge=0, le=1, allow_inf_nan=False, description="Weight of the words beside the vectors; default: measured."
+    )
+    rerank: bool = Field(default=False, description="Compare the best answers with the request once more, more closely.")
 
 
-class SimilarFields(Asked):
-    """Products like one of the catalogue."""
+class Embed(Content):
+    """Gives the vector of a product or a query."""
+
+    model_config = _examples({"text": "red sofa"})
+
+
+class Recommend(Content):
+    """Recommends products for a topic, and for somebody who liked some products; either suffices."""
+
+    model_config = _examples({"text": "a cosy reading corner", "k": 3})
+
+    liked: list[ProductId] = Field(default=[], max_length=MAX_LIKED, description="Ids of products; never recommended again.")
+    filters: Filters | None = None
+
+
+class Similar(Asked):
+    """Finds the products that are like one of the catalogue."""
 
     product: ProductId
     filters: Filters | None = None
 
 
-class ExplainFields(Content):
-    """What of the image an answer hangs on: its likeliest category, or the score of `product` (else of the best one)."""
+class Explain(Content):
+    """Shows what of a picture an answer hangs on: its likeliest category, or the score of a product.
+
+    The model looks again and again, each time with another part of the picture covered: as long as some fifty requests.
+    """
+
+    model_config = _examples({"image": EXAMPLE_IMAGE, "about": "categorize"})
 
     about: Literal["categorize", "search"] = "categorize"
-    product: ProductId | None = None
+    product: ProductId | None = Field(default=None, description="About a search: the id of the product; default: the best one.")
 
 
 FIELDS: dict[str, type[Asked]] = {
-    "categorize": CategorizeFields,
-    "search": SearchFields,
-    "embed": EmbedFields,
-    "recommend": RecommendFields,
-    "similar": SimilarFields,
-    "explain": ExplainFields,
+    "categorize": Categorize,
+    "search": Search,
+    "embed": Embed,
+    "recommend": Recommend,
+    "similar": Similar,
+    "explain": Explain,
 }
 
 
@@ -158,7 +188,6 @@ class Request:
     def modalities(self) -> tuple[str, ...]:
         """Those that it has."""
         return tuple(name for name in MODALITIES if getattr(self, name) is not None)
-
 
     @property
     def products(self) -> tuple[str, ...]:
@@ -207,7 +236,7 @@ def _content(fields: Content) -> dict[str, Any]:
     }
 
 
-def _explained(fields: ExplainFields) -> dict[str, Any]:
+def _explained(fields: Explain) -> dict[str, Any]:
     if not fields.image:
         raise InputError("Bad request: image: give the picture that is to be explained.")
     if fields.product and fields.about != "search":
@@ -221,13 +250,13 @@ def parse(request: Mapping[str, Any]) -> Request:
     found: dict[str, Any] = {"k": fields.k, "effort": fields.effort, "digest": _digest(task, fields)}
     if isinstance(fields, Content):
         found |= _content(fields)
-    if isinstance(fields, SearchFields):
+    if isinstance(fields, Search):
         found |= {"lexical": fields.lexical, "rerank": fields.rerank}
-    if isinstance(fields, RecommendFields):
+    if isinstance(fields, Recommend):
         found["liked"] = tuple(dict.fromkeys(fields.liked))
-    if isinstance(fields, SimilarFields):
+    if isinstance(fields, Similar):
         found["product"] = fields.product
-    if isinstance(fields, ExplainFields):
+    if isinstance(fields, Explain):
         found |= _explained(fields)
     made = Request(task, **found, filters=getattr(fields, "filters", None))
     if not made.modalities and not made.products:

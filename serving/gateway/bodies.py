@@ -16,9 +16,10 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from serving.filters import Filters
 from serving.gateway.problems import Problem, fields_at_fault
 from serving.gateway.schemas import FORMS as BODIES
-from serving.gateway.schemas import LARGEST_BATCH, MEDIA, MODALITIES, Filters
+from serving.gateway.schemas import LARGEST_BATCH, MEDIA, SAID
 from serving.request import max_media_bytes
 
 LARGE = 2**17  # bytes from which a body is read in a thread
@@ -84,14 +85,19 @@ def _checked_or_problem(fields: Fields, task: str) -> Fields | Problem:
 
 def checked(fields: Mapping[str, Any], task: str, strict: bool = True) -> Fields:
     """The fields that have a value. Raises `Problem` when one is wrong, or too few are there."""
-    found = _validated(fields, task, strict)
-    _check_media({name: len(found[name]) * 3 // 4 for name in MEDIA if name in found})
-    return _complete(found)
+    media = {name: fields[name] for name in MEDIA if fields.get(name) is not None}
+    for name, value in media.items():
+        if not isinstance(value, str):
+            raise Problem(400, f"Bad request: {name}: it is a string, the file in base64.")
+    _check_media({name: len(value) * 3 // 4 for name, value in media.items()})
+    return _complete({**_validated(fields, task, strict), **media})
 
 
 def _validated(fields: Mapping[str, Any], task: str, strict: bool) -> Fields:
+    """The fields beside media, which the model server decodes."""
+    others = {name: value for name, value in fields.items() if name not in MEDIA}
     try:
-        return BODIES[task].model_validate(dict(fields), strict=strict).model_dump(exclude_unset=True, exclude_none=True)
+        return BODIES[task].model_validate(others, strict=strict).model_dump(exclude_unset=True, exclude_none=True)
     except ValidationError as error:
         raise Problem(400, f"Bad request: {fields_at_fault(error)}.") from error
 
@@ -112,7 +118,7 @@ def _check_media(sizes: Mapping[str, int]) -> None:
 def _complete(fields: Fields) -> Fields:
     """`fields` themselves. Raises `Problem` when there is nothing to answer."""
     said = {**fields, "text": fields.get("text", "").strip()}
-    if not any(said.get(name) for name in (*MODALITIES, "liked")):
+    if not any(said.get(name) for name in SAID):
         raise Problem(400, "Bad request: give a text, an image, attributes, a video or a sound.")
     return fields
 

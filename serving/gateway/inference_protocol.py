@@ -18,12 +18,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 import goodsight
+from models.config import Effort
 from serving.gateway import bodies
 from serving.gateway.asking import answers
 from serving.gateway.gateway import Gateway
 from serving.gateway.problems import Problem, fields_at_fault
 from serving.gateway.routes import caller
-from serving.gateway.schemas import LARGEST_BATCH, Effort, Task
+from serving.gateway.schemas import LARGEST_BATCH, Task
 from serving.request import MAX_K
 from serving.running import MODEL
 

@@ -12,12 +12,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from goodsight.errors import InputError
+from models.config import Effort
 from serving.gateway import bodies
 from serving.gateway.asking import answer, answers
 from serving.gateway.caller import Caller
 from serving.gateway.gateway import Gateway
 from serving.gateway.problems import Problem
-from serving.gateway.schemas import ANSWERS, REQUESTS, Effort, Products
+from serving.gateway.schemas import ANSWERS, REQUESTS, Products
 from serving.gateway.upstream import Reply
 from serving.request import MAX_K
 

@@ -1,90 +1,23 @@
-"""What may be asked and what is answered under `/v1`, as the OpenAPI document tells it.
-
-Requests are checked by these models before they cost the model server anything; media are decoded there, and nowhere here.
-"""
+"""What is answered under `/v1`, as the OpenAPI document tells it; what may be asked is `serving.request`'s."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field
 
-from serving.filters import Filters
-from serving.request import MAX_K, MAX_LIKED, MAX_TEXT_CHARACTERS, ProductId
+from serving.request import FIELDS, Asked
 
 LARGEST_BATCH = 32
 MEDIA = ("image", "video", "audio")
 MODALITIES = ("text", "image", "attributes", "video", "audio")
 
-EXAMPLE_IMAGE = (  # one red pixel
-    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
-)
-
+LARGEST_BATCH = 32
+MEDIA = ("image", "video", "audio")
+SAID = ("text", "attributes", *MEDIA, "liked")  # a request has one of them at least
 Task = Literal["categorize", "search", "embed", "recommend"]
-Effort = Literal["low", "medium", "high"]
-Base64 = Annotated[str, Field(json_schema_extra={"contentEncoding": "base64"})]
-Count = Annotated[int, Field(ge=1, le=MAX_K, description="How many answers.")]
-
-
-class _Asked(BaseModel):
-    """What any request may have: at least one of text, image, attributes, video, audio."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    text: str | None = Field(default=None, max_length=MAX_TEXT_CHARACTERS, description="A search, or the title of a product.")
-    image: Base64 | None = Field(default=None, description="A JPEG, PNG, WebP, GIF, BMP or AVIF file.")
-    attributes: dict[str, JsonValue] | None = Field(default=None, description="The product's properties and their values.")
-    video: Base64 | None = Field(default=None, description="An MP4, MOV, WebM or MKV file, or an image file of square frames.")
-    audio: Base64 | None = Field(default=None, description="A WAV, FLAC, Ogg or MP3 file.")
-    k: Count = 10
-    effort: Effort | None = Field(default=None, description="How deep the model computes; default: what was measured as best.")
-
-
-class Categorize(_Asked):
-    """Names the category of a product."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"text": "red velvet sofa", "k": 3}]})
-
-
-class Search(_Asked):
-    """Finds products."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"text": "red sofa", "k": 3, "filters": {"price": {"max": 500.0}}}]})
-
-    filters: Filters | None = None
-    lexical: float | None = Field(default=None, ge=0, le=1, description="Weight of the words beside the vectors; default: measured.")
-    rerank: bool | None = Field(default=None, description="Compare the best answers with the request once more, more closely.")
-
-
-class Embed(_Asked):
-    """Gives the vector of a product or a query."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"text": "red sofa"}]})
-
-
-class Recommend(_Asked):
-    """Recommends products for a topic, and for somebody who liked some products."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"text": "a cosy reading corner", "k": 3}]})
-
-    liked: list[ProductId] | None = Field(default=None, max_length=MAX_LIKED, description="Ids of products; never recommended again.")
-    filters: Filters | None = None
-
-
-class Explain(_Asked):
-    """Shows what of a picture an answer hangs on: its likeliest category, or the score of a product.
-
-    The model looks again and again, each time with another part of the picture covered: as long as some fifty requests.
-    """
-
-    model_config = ConfigDict(json_schema_extra={"examples": [{"image": EXAMPLE_IMAGE, "about": "categorize"}]})
-
-    about: Literal["categorize", "search"] | None = Field(default=None, description="Default: categorize.")
-    product: str | None = Field(default=None, description="About a search: the id of the product; default: the best one.")
-
-
-REQUESTS: dict[str, type[_Asked]] = {"categorize": Categorize, "search": Search, "embed": Embed, "recommend": Recommend}
-FORMS: dict[str, type[_Asked]] = {**REQUESTS, "explain": Explain}  # one at a time: no batches
+REQUESTS: dict[str, type[Asked]] = {task: FIELDS[task] for task in get_args(Task)}
+FORMS: dict[str, type[Asked]] = {**REQUESTS, "explain": FIELDS["explain"]}  # one at a time: no batches
 
 
 class _Told(BaseModel):

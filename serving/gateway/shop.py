@@ -20,7 +20,8 @@ from serving.gateway.asking import answer
 from serving.gateway.gateway import Gateway
 from serving.gateway.problems import Problem
 from serving.gateway.routes import caller, told
-from serving.gateway.schemas import Explain, Explained, Facets
+from serving.gateway.schemas import Explained, Facets
+from serving.request import Explain
 
 PAGES = Path(__file__).with_name("pages")
 KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
