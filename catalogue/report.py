@@ -39,11 +39,15 @@ SHOWN = {
 }
 
 
+HANDLER = re.compile(r"""(<[a-z][^<>]*?)\son[a-z]+="[^"<>]*\"""", re.IGNORECASE)
+
+
 def clean_docs(report: Path) -> None:
     """Takes what is alive out of every page below `report`."""
     shutil.rmtree(report / "static", ignore_errors=True)
     for page in report.rglob("*.html"):
-        text = LIVELY.sub("", page.read_text(encoding="utf-8")).replace("@media (prefers-color-scheme: dark)", "@media not all")
+        text = HANDLER.sub(r"\1", LIVELY.sub("", page.read_text(encoding="utf-8")))
+        text = text.replace("@media (prefers-color-scheme: dark)", "@media not all")
         text = text.replace("<html>", '<html lang="en">', 1).replace("<head>", f"<head>{POLICY}{STYLE}", 1)
         page.write_text(text, encoding="utf-8")
 

@@ -16,6 +16,8 @@ COLUMNS = (
     " FROM predictions JOIN served ON served.key = predictions.served"
 )
 
+FINDS_PRODUCTS = ("search", "recommend", "similar")  # tasks whose results are products
+
 
 def prediction(url: str, wanted: str) -> dict[str, Any] | None:
     """The answer with this id, its results as a list of [id or category, score]; None when the log has none."""

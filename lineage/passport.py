@@ -21,9 +21,9 @@ from datetime import UTC, datetime
 
 from goodsight.errors import GoodsightError, InputError
 from lineage import answered, behind_data, behind_model, history
+from lineage.answered import FINDS_PRODUCTS
 from lineage.graph import Node, Passport
 from lineage.history import History
-from lineage.predictions import FINDS_PRODUCTS
 from lineage.sources import Sources
 
 DIGEST = re.compile(r"[0-9a-f]{6,64}")

@@ -47,6 +47,7 @@ from sqlalchemy.exc import DBAPIError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from goodsight.errors import GoodsightError
+from lineage.answered import FINDS_PRODUCTS
 from lineage.database import engine
 
 CAPACITY = 10_000  # rows that wait while the database does not answer
@@ -54,7 +55,6 @@ BATCH = 1_000
 LOOKED_UP = 500  # names in one query: databases bound the number of its parameters
 DIGITS = 6
 NUMBER = BigInteger().with_variant(Integer, "sqlite")  # SQLite's own row number, which costs no index
-FINDS_PRODUCTS = ("search", "recommend", "similar")  # tasks whose results are products
 PRAGMAS = ("journal_mode=WAL", "synchronous=NORMAL")
 
 metadata = MetaData()

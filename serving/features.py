@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from feature_repo.online import OnlineFeatures
-from lineage.predictions import FINDS_PRODUCTS
+from lineage.answered import FINDS_PRODUCTS
 
 PAUSE_SECONDS = 5.0  # that a store which failed is left alone
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from goodsight.errors import InputError
-from lineage.predictions import FINDS_PRODUCTS
+from lineage.answered import FINDS_PRODUCTS
 from lineage.signing import verify
 from models.bundle import Bundle
 from models.candidate import load_candidate

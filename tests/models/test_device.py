@@ -16,6 +16,7 @@ from models.evaluate import Evaluation, evaluate
 from models.features import FeatureCache
 from models.finetune import finetune_task
 from models.pretraining import pretrain
+from models.towers import native_bf16
 from models.training import History
 from tests.models.elsewhere import ELSEWHERE, Away, Elsewhere
 from tests.models.made import SHORT, preprocess, shop, tiny_model
@@ -40,10 +41,11 @@ def test_a_whole_training_runs_on_the_models_device_and_comes_to_the_same(archit
     with Elsewhere():
         found_curves, found_figures, bundle = whole_job(architecture, ELSEWHERE, tmp_path / "there")
         assert isinstance(bundle.model.log_scale.data, Away)
+    rounded = native_bf16(torch.device("cpu"))  # to what the kernels of the processor make of it, on one device alone
     for curve, found in zip(curves, found_curves, strict=True):
         for row, again in zip(curve, found, strict=True):
-            assert again == pytest.approx(row, rel=1e-3)
-    assert found_figures.metrics == pytest.approx(figures.metrics, abs=0.05)
+            assert again == pytest.approx(row, rel=2e-2 if rounded else 1e-3)
+    assert found_figures.metrics == pytest.approx(figures.metrics, abs=0.2 if rounded else 0.05)
 
 
 def test_the_test_itself_notices_what_stays_on_the_cpu() -> None:

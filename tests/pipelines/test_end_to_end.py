@@ -287,7 +287,7 @@ def test_the_champion_categorizes_a_whole_catalogue_into_one_file(world: World, 
     assert done["products"] == len(rows) > 100
     assert all(row["category"] or row["problem"] for row in rows)
     told = [event.payload for event in world.events() if event.kind == "bulk"][-1]
-    assert (told["sha256"], told["version"], told["snapshot"]) == (sha256_file(out), "1", done["snapshot"])
+    assert (told["sha256"], told["version"], told["snapshot"]) == (sha256_file(out), done["version"], done["snapshot"])
 
 
 @pytest.mark.filterwarnings("ignore:Task .* settings:UserWarning")  # what pods get means nothing here
@@ -303,7 +303,7 @@ def test_the_bulk_pipeline_makes_the_same_file_in_parallel_parts(
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     with in_home(world.home):
         local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path / "pipeline"), enable_caching=False)
-        bulk(task="embed", revision=done["revision"], version="1", k=1, rows=60)
+        bulk(task="embed", revision=done["revision"], version=done["version"], k=1, rows=60)
     made = [event.payload for event in world.events() if event.kind == "bulk"][-1]
     assert made["products"] == done["products"]
     (joined,) = (file for file in tmp_path.rglob("answers") if sha256_file(file) == made["sha256"])
