@@ -89,7 +89,7 @@ class Asked(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     k: int = Field(default=10, ge=1, le=MAX_K, description="How many answers.")
-    effort: Effort | None = Field(default=None, description="How deep the model computes; default: what was measured as best.")
+    effort: Effort | None = Field(default=None, description="How deep the model computes; default: high.")
 
 
 class Content(Asked):
