@@ -30,6 +30,7 @@ from served import asked_for, copied, gateway, to_gateway
 from goodsight.digests import HOUSE
 from goodsight.files import write_json
 from goodsight.settings import settings
+from lineage import registry
 from serving import archive, rollout, rollout_moves, running
 from serving.deploy import current
 from serving.management import Management
@@ -158,7 +159,8 @@ def main() -> None:
         if served is None or served.version != chosen.version:
             promote(chosen.version, WHO, WHY, home)
         result: dict[str, Any] = {**described(), "arrivals_a_second": chosen.rate}
-        with gateway(home, Path(folder) / "log") as (url, _):
+        well = str(len(registry.parts_of(chosen.other).probes))  # batches that the bad versions answer well: the smoke test
+        with gateway(home, Path(folder) / "log", WELL=well) as (url, _):
             steps: dict[str, Callable[[], dict[str, Any]]] = {
                 "calm": lambda: time.sleep(5) or {},  # type: ignore[func-returns-value]
                 "killed worker": lambda: kill_worker(home),

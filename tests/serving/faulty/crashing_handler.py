@@ -4,7 +4,7 @@ import os
 
 from serving.handler import Handler
 
-WELL = 3  # batches: the smoke test
+WELL = int(os.environ.get("WELL", "3"))  # batches: the smoke test
 
 
 class CrashingHandler(Handler):
