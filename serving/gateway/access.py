@@ -17,6 +17,7 @@ from starlette.datastructures import Headers
 from goodsight.errors import GoodsightError, InputError
 from serving.gateway.keys import Key, Keys, digest, now
 from serving.gateway.problems import Problem
+from serving.gateway.schemas import LARGEST_BATCH
 
 if TYPE_CHECKING:
     from limits import RateLimitItem
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 FRESH_SECONDS = 5.0
 UNKNOWN_SECONDS = 1.0  # between two readings for keys that are not known
-LARGEST_BATCH = 32
 
 logger = logging.getLogger(__name__)
 
