@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from goodsight.errors import InputError
-from pipelines.options import By, Home, Json, home_of, login, print_json
+from pipelines.options import By, Home, Json, home_of, logged, login, print_json
 
 app = typer.Typer(help="Registered models and their champion.", no_args_is_help=True)
 
@@ -54,7 +51,7 @@ def promote(version: Version, reason: Reason, by: By = "", home: Home = None, as
     from serving.promotion import promote as promote_version
 
     root = home_of(home)
-    with _logged(root, quiet=as_json):
+    with logged(root, quiet=as_json):
         deployed = promote_version(version, login(by), reason, root)
     print_json(asdict(deployed)) if as_json else typer.echo(f"Version {version} serves and is champion.")
 
@@ -65,7 +62,7 @@ def rollback(reason: Reason, by: By = "", home: Home = None, as_json: Json = Fal
     from serving.promotion import rollback as roll_back
 
     root = home_of(home)
-    with _logged(root, quiet=as_json):
+    with logged(root, quiet=as_json):
         deployed = roll_back(login(by), reason, root)
     print_json(asdict(deployed)) if as_json else typer.echo(f"Version {deployed.version} serves again and is champion.")
 
@@ -92,12 +89,3 @@ def who_was_champion(
         reign_table(reign, time.isoformat())
     else:
         typer.echo(f"There was no champion at {time.isoformat()}.")
-
-
-@contextlib.contextmanager
-def _logged(root: Path, quiet: bool) -> Iterator[None]:
-    """What deployment tells goes to the terminal as notes, and into a log."""
-    from pipelines.events import Listener
-
-    with Listener(root / "serving" / "promotions.log", quiet) as listener, contextlib.redirect_stdout(listener):
-        yield

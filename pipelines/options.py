@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -51,3 +53,12 @@ def refused(message: str, hint: str) -> GoodsightError:
     error = GoodsightError(message, hint)
     error.exit_code = EXIT_REFUSED
     return error
+
+
+@contextlib.contextmanager
+def logged(root: Path, quiet: bool) -> Iterator[None]:
+    """What deployment tells goes to the terminal as notes, and into a log."""
+    from pipelines.events import Listener
+
+    with Listener(root / "serving" / "promotions.log", quiet) as listener, contextlib.redirect_stdout(listener):
+        yield

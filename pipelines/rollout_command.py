@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from goodsight.errors import InputError
-from pipelines.options import By, Home, Json, home_of, login, print_json, refused
+from pipelines.options import By, Home, Json, home_of, logged, login, print_json, refused
 
 app = typer.Typer(help="A new version beside the one that serves, a share of the requests at a time.", no_args_is_help=True)
 
@@ -45,7 +43,7 @@ def start(
         shadow=shadow, weights=_percents(weights), hold=hold, hold_seconds=hold_seconds, errors=errors, slow=slow, slower=slower,
         agreement=agreement, alpha=alpha,
     )  # fmt: skip
-    with _logged(root, quiet=as_json):
+    with logged(root, quiet=as_json):
         begun = begin(version, plan, login(by), reason, root)
     if as_json:
         print_json(begun.model_dump(mode="json"))
@@ -79,7 +77,7 @@ def promote(
     root = home_of(home)
     if wait:
         _wait(root)
-    with _logged(root, quiet=as_json):
+    with logged(root, quiet=as_json):
         deployed = let_serve(login(by), reason, root)
     print_json(asdict(deployed)) if as_json else typer.echo(f"Version {deployed.version} serves and is champion.")
 
@@ -90,7 +88,7 @@ def abort(reason: Reason, by: By = "", home: Home = None, as_json: Json = False)
     from serving.rollout_moves import abort as end
 
     root = home_of(home)
-    with _logged(root, quiet=as_json):
+    with logged(root, quiet=as_json):
         ended = end(login(by), reason, root)
     if as_json:
         print_json(ended.model_dump(mode="json"))
@@ -113,12 +111,3 @@ def _wait(root: Path) -> None:
         time.sleep(POLL_SECONDS)
     if not now.running:
         raise refused(f"The rollout of version {now.version} is {now.name}: {now.moves[-1].why}.", "goodsight rollout status")
-
-
-@contextlib.contextmanager
-def _logged(root: Path, quiet: bool) -> Iterator[None]:
-    """What deployment tells goes to the terminal as notes, and into a log."""
-    from pipelines.events import Listener
-
-    with Listener(root / "serving" / "promotions.log", quiet) as listener, contextlib.redirect_stdout(listener):
-        yield

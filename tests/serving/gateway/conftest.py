@@ -20,6 +20,7 @@ from serving.gateway.tracing import Tracing
 from serving.gateway.upstream import Transport, Upstream
 from serving.goodsight_handler import GoodsightHandler
 from tests.serving.gateway.standing import InProcess, Stand, Standing
+from tests.serving.gateway.window import Window, archive, opened, transport
 
 
 @pytest.fixture(scope="session")
@@ -65,3 +66,19 @@ async def gateway(model: InProcess, stand: Stand) -> AsyncIterator[httpx.AsyncCl
     """A client of a gateway before the real predictor."""
     async with stand(model) as standing:
         yield standing.client
+
+
+@pytest.fixture(scope="module")
+def carrier(made: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
+    folder = archive(made, tmp_path_factory.mktemp("shop"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GOODSIGHT_PREDICTIONS_URI", f"sqlite:///{folder / 'predictions.db'}")
+        settings.cache_clear()
+        yield transport(folder)
+    settings.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def window(carrier: InProcess) -> Iterator[Window]:
+    with opened(carrier, carrier.database.parent) as shop:
+        yield shop

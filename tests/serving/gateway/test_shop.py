@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,29 +16,12 @@ from PIL import Image
 from goodsight.digests import sha256_file
 from goodsight.errors import IntegrityError
 from goodsight.files import read_json, write_json
-from goodsight.settings import settings
 from models.occlusion import CELLS
 from serving.shelf import Shelf
-from tests.serving.gateway.standing import InProcess, problem
-from tests.serving.gateway.window import COLOURS, Window, archive, logged, opened, picture, transport
+from tests.serving.gateway.standing import problem
+from tests.serving.gateway.window import COLOURS, Window, logged, picture
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(scope="module")
-def carrier(made: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
-    folder = archive(made, tmp_path_factory.mktemp("shop"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GOODSIGHT_PREDICTIONS_URI", f"sqlite:///{folder / 'predictions.db'}")
-        settings.cache_clear()
-        yield transport(folder)
-    settings.cache_clear()
-
-
-@pytest.fixture(scope="module")
-def window(carrier: InProcess) -> Iterator[Window]:
-    with opened(carrier, carrier.database.parent) as shop:
-        yield shop
 
 
 @pytest.fixture

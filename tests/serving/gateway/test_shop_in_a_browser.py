@@ -10,10 +10,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from goodsight.settings import settings
 from tests.browser import Visit
 from tests.serving.gateway.standing import InProcess
-from tests.serving.gateway.window import COLOURS, HOSTILE, KEY, PRODUCTS, Locked, Window, archive, logged, opened, picture, transport
+from tests.serving.gateway.window import COLOURS, HOSTILE, KEY, PRODUCTS, Locked, Window, logged, opened, picture
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -29,22 +28,6 @@ PUT = """([data, kind]) => {
     document.body.dispatchEvent(kind === "paste"
         ? new ClipboardEvent("paste", { ...told, clipboardData: carried }) : new DragEvent(kind, { ...told, dataTransfer: carried }));
 }"""
-
-
-@pytest.fixture(scope="module")
-def carrier(made: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[InProcess]:
-    folder = archive(made, tmp_path_factory.mktemp("shop"))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GOODSIGHT_PREDICTIONS_URI", f"sqlite:///{folder / 'predictions.db'}")
-        settings.cache_clear()
-        yield transport(folder)
-    settings.cache_clear()
-
-
-@pytest.fixture(scope="module")
-def window(carrier: InProcess) -> Iterator[Window]:
-    with opened(carrier, carrier.database.parent) as shop:
-        yield shop
 
 
 @pytest.fixture
