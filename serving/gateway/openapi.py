@@ -119,7 +119,7 @@ def _forms(task: str) -> dict[str, Any]:
 
 
 def _form(fields: dict[str, Any]) -> dict[str, Any]:
-    file = {"type": "string", "format": "binary"}
+    file = {"type": "string", "contentMediaType": "application/octet-stream"}
     strings = {"attributes": "application/json", "filters": "application/json"}
     kinds: dict[str, Any] = {"text": {"type": "string"}, "k": {"type": "integer"}, "lexical": {"type": "number"}}
     kinds["rerank"] = {"type": "boolean"}
