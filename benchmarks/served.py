@@ -68,7 +68,7 @@ def gateway(home: Path, log: Path, **environment: str) -> Iterator[tuple[str, su
 
 
 def memory(leader: int) -> float:
-    """MiB of a process and all that it started, shared pages once."""
+    """MiB of a process and all that it started, what they share once; what another server on the machine maps too counts in part."""
     top = psutil.Process(leader)
     return round(sum(each.memory_full_info().pss for each in (top, *top.children(recursive=True))) / 2**20, 1)
 
