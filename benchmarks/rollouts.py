@@ -26,6 +26,7 @@ import psutil
 from load import Outcome, open_loop
 from machine import described
 from served import asked_for, copied, gateway, to_gateway
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from goodsight.digests import HOUSE
 from goodsight.files import write_json
@@ -42,6 +43,7 @@ OUT = Path(__file__).resolve().parent / "results" / "rollouts.json"
 FAULTY = HOUSE / "tests" / "serving" / "faulty"
 PLAN: dict[str, Any] = {"shadow": 0.5, "weights": (10, 50), "hold": 40, "hold_seconds": 2, "errors": 0.1, "slow": 0.2, "slower": 3}
 PATIENCE_SECONDS = 300
+CALM_SECONDS = 3  # of load before and after what is done
 WHO, WHY = "benchmark", "to see whether callers notice"
 
 
@@ -64,22 +66,19 @@ def load(url: str, rate: float) -> Iterator[list[Outcome]]:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """Returns when `condition` holds. Raises `TimeoutError`."""
-    end = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError(f"not in {PATIENCE_SECONDS} seconds: {rollout.read(settings().root)}")
-        time.sleep(0.1)
+    """Returns when `condition` holds. Raises `RetryError` when that takes too long."""
+    not_yet = retry_if_result(lambda holds: not holds)
+    Retrying(retry=not_yet, wait=wait_fixed(0.1), stop=stop_after_delay(PATIENCE_SECONDS))(condition)
 
 
 def measured(url: str, rate: float, what: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What callers saw while `what` was done, from some seconds before it to some seconds after."""
     with load(url, rate) as seen:
-        time.sleep(3)
+        time.sleep(CALM_SECONDS)
         started = time.monotonic()
         told = what()
         seconds = round(time.monotonic() - started, 1)
-        time.sleep(3)
+        time.sleep(CALM_SECONDS)
     figures = seen[0].figures(1)
     del figures["a_second"]
     failed = figures["requests"] - figures["statuses"].get("200", 0)
@@ -162,7 +161,7 @@ def main() -> None:
         well = str(len(registry.parts_of(chosen.other).probes))  # batches that the bad versions answer well: the smoke test
         with gateway(home, Path(folder) / "log", WELL=well) as (url, _):
             steps: dict[str, Callable[[], dict[str, Any]]] = {
-                "calm": lambda: time.sleep(5) or {},  # type: ignore[func-returns-value]
+                "calm": dict,  # nothing is done
                 "killed worker": lambda: kill_worker(home),
                 "rolling to another version": lambda: switch(home, chosen.other),
                 "rollback": lambda: back(home),

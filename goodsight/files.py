@@ -85,14 +85,14 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def exclusive(path: Path, what: str) -> Iterator[None]:
-    """Holds the lock file `path`. Raises `BusyError` at once when another process holds it; a killed holder lets go."""
+def exclusive(path: Path, what: str, seconds: float = 0) -> Iterator[None]:
+    """Holds the lock file `path`. Raises `BusyError` when another process holds it for `seconds` more; a killed holder lets go."""
     from filelock import FileLock, Timeout
 
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=seconds)
     except Timeout as error:
         raise BusyError(f"{what} is already in progress ({path} is locked).", "Wait for it to end, then try again.") from error
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -105,9 +104,11 @@ def _percents(text: str) -> tuple[float, ...]:
 
 def _wait(root: Path) -> None:
     """Returns when the rollout is ready. Raises an error with status 3 when it ended instead."""
+    from tenacity import Retrying, retry_if_result, wait_fixed
+
     from serving.rollout_moves import found
 
-    while (now := found(root)).phase in ("shadow", "canary"):
-        time.sleep(POLL_SECONDS)
+    coming = retry_if_result(lambda rollout: rollout.phase in ("shadow", "canary"))
+    now = Retrying(retry=coming, wait=wait_fixed(POLL_SECONDS))(found, root)
     if not now.running:
         raise refused(f"The rollout of version {now.version} is {now.name}: {now.moves[-1].why}.", "goodsight rollout status")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import httpx
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from goodsight.errors import GoodsightError
 from serving.running import ANSWER_SECONDS, LOG, MODEL, Running
@@ -77,16 +77,20 @@ class Management:
 
     def _loaded(self, version: str) -> bool:
         """Waits for the worker of `version`. False when another process takes the place of its first, which so did not load."""
-        end, first = time.monotonic() + LOAD_SECONDS, 0
-        while time.monotonic() < end:
-            [worker] = self._call("GET", f"/models/{MODEL}/{version}")[0]["workers"] or [{"status": "", "pid": 0}]
-            if worker["status"] == "READY":
-                return True
-            first = first or max(0, worker["pid"])
-            if worker["pid"] > 0 and worker["pid"] != first:
-                return False
-            time.sleep(POLL_SECONDS)
-        return False
+        seen: set[int] = set()  # process ids; 0 or less: there is none yet
+
+        def loaded() -> bool | None:
+            workers = self._call("GET", f"/models/{MODEL}/{version}")[0]["workers"]
+            seen.update(worker["pid"] for worker in workers if worker["pid"] > 0)
+            return True if any(worker["status"] == "READY" for worker in workers) else False if len(seen) > 1 else None
+
+        waiting = Retrying(
+            retry=retry_if_result(lambda known: known is None),
+            wait=wait_fixed(POLL_SECONDS),
+            stop=stop_after_delay(LOAD_SECONDS),
+            retry_error_callback=lambda _: False,
+        )
+        return bool(waiting(loaded))
 
     def set_default(self, version: str) -> None:
         """Sends the requests that name no version to `version`, at once."""

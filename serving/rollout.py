@@ -14,8 +14,7 @@ rollbacks, the command line what a person decides; both under one lock, and each
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +22,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from goodsight.errors import BusyError, InputError
-from goodsight.files import read_json, write_json
+from goodsight.files import exclusive, read_json, write_json
 from serving.sequential import Evidence, at_least, not_more
 
 Phase = Literal["shadow", "canary", "ready", "promoting", "promoted", "rolled_back", "aborted"]
@@ -244,20 +243,9 @@ def write(home: Path, rollout: Rollout) -> None:
     write_json(path(home), rollout.model_dump(mode="json"))
 
 
-@contextmanager
-def changing(home: Path) -> Iterator[None]:
+def changing(home: Path) -> AbstractContextManager[None]:
     """The lock under which the state is read and written. Raises `BusyError` when it is held for long."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(home / "serving" / "rollout.lock")
-    try:
-        lock.acquire(timeout=LOCK_SECONDS)
-    except Timeout as error:
-        raise BusyError(f"The state of the rollout is locked ({lock.lock_file}).", "Try again.") from error
-    try:
-        yield
-    finally:
-        lock.release()
+    return exclusive(home / "serving" / "rollout.lock", "A change of the rollout", LOCK_SECONDS)
 
 
 def keep(home: Path, mine: Rollout) -> Rollout | None:
