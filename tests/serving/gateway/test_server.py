@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import shutil
 import signal
@@ -97,10 +98,12 @@ def test_an_answer_has_its_passport(client: Client) -> None:
         client.passport("champion")
 
 
+@pytest.mark.node
 def test_the_javascript_of_the_documents_runs(url: str) -> None:
     node = shutil.which("node")
     if node is None:
-        pytest.skip("No node on the PATH (Debian: apt-get install nodejs).")
+        missing = "No node on the PATH (Debian: apt-get install nodejs)."
+        pytest.fail(missing) if os.environ.get("GOODSIGHT_REQUIRE_NODE") == "1" else pytest.skip(missing)
     [code] = re.findall(r"^```js\n(.*?)^```$", (HOUSE / "docs" / "product.md").read_text(), re.MULTILINE | re.DOTALL)
     done = subprocess.run([node, "--input-type=module", "-", url], input=code, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
