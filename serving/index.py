@@ -70,22 +70,20 @@ def build_index(
     provenance: Mapping[str, str],
     out: Path,
     held: Held | None = None,
-    flat_floats: int | None = None,
     images: Images = (),
 ) -> str:
     """Writes the signed index of `vectors` (N, D), L2-normalised float32, and returns its digest.
 
     `products` has N rows of id, title, category, price, and may have `attributes` (a JSON object as text) to filter by, `words`
     to be found by beside title and category, and `content` (a digest of all that was embedded) for `update_index`; `provenance`
-    the digests of `candidate`, `bundle` and `snapshot`. `held` queries say how much words count, and tune the search. More than
-    `flat_floats` numbers are searched by a graph (default: the size that was measured). Of `images`, the products' pictures in any
-    order, thumbnails are kept.
+    the digests of `candidate`, `bundle` and `snapshot`. `held` queries say how much words count, and tune the search. Of `images`, the
+    products' pictures in any order, thumbnails are kept.
     Raises `InputError` when the two do not match or a vector is not finite.
     """
     array, rows = _checked(vectors, products), _complete(products)
     with whole_folder(out) as folder:
         write_thumbnails(images, folder)
-        record = build_vectors(array, folder, held.vectors if held else None, flat_floats)
+        record = build_vectors(array, folder, held.vectors if held else None)
         return _finished(folder, record, rows, provenance, held)
 
 
@@ -96,7 +94,6 @@ def update_index(
     provenance: Mapping[str, str],
     out: Path,
     held: Held | None = None,
-    flat_floats: int | None = None,
     images: Images = (),
 ) -> str:
     """As `build_index`, with the vectors of `old` for the products that it has with equal `content`; returns the new digest.
@@ -117,7 +114,7 @@ def update_index(
         vectors[kept >= 0], vectors[kept < 0] = old.nearest.vectors(kept[kept >= 0]), fresh
         with whole_folder(out) as folder:
             write_thumbnails(images, folder, kept_thumbnails(old.folder, same))
-            record = build_vectors(_checked(vectors, products), folder, held.vectors if held else None, flat_floats)
+            record = build_vectors(_checked(vectors, products), folder, held.vectors if held else None)
             return _finished(folder, record, _complete(products), provenance, held, old.record["fusion"])
     places = np.where(kept >= 0, kept, -1)
     places[kept < 0] = np.arange(old.nearest.count, total)

@@ -119,7 +119,7 @@ class Predictor:
             given = ", ".join(request.modalities)
             raise InputError(f"Bad request: {config.architecture} reads {', '.join(config.modalities)}, and the request has {given} alone.")
         if request.rerank:
-            raise InputError("Bad request: rerank: this model does not re-rank; its evaluation recorded no gain from it.")
+            raise InputError("Bad request: rerank: there is no second look; it was measured, and made answers worse.")
         return request
 
     def _read(self, request: Request) -> list[str]:

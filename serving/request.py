@@ -117,7 +117,7 @@ class Search(Content):
     lexical: float | None = Field(
         default=None, ge=0, le=1, allow_inf_nan=False, description="Weight of the words beside the vectors; default: measured."
     )
-    rerank: bool = Field(default=False, description="Compare the best answers with the request once more, more closely.")
+    rerank: bool = Field(default=False, description="Refused when true: a closer second look made answers worse.")
 
 
 class Embed(Content):

@@ -224,18 +224,19 @@ def changed(products: pa.Table) -> pa.Table:
 
 @pytest.mark.parametrize("kind", ["flat", "hnsw", "lists"])
 def test_an_update_embeds_what_is_new_and_answers_like_one_made_anew(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    flat_floats = None if kind == "flat" else 0
+    if kind != "flat":
+        monkeypatch.setattr("serving.nearest.FLAT_FLOATS", 0)
     if kind == "lists":
         monkeypatch.setattr("serving.nearest.RECALL", 2)  # that no graph reaches
         monkeypatch.setattr("serving.nearest.EXACT_FLOATS", 10)
     first = shop(40).append_column("content", pa.array([f"c{row}" for row in range(40)]))
-    build_index(unit(40), first, PROVENANCE, tmp_path / "old", flat_floats=flat_floats)
+    build_index(unit(40), first, PROVENANCE, tmp_path / "old")
     old, products = Index.load(tmp_path / "old", PROVENANCE["bundle"]), changed(shop(40))
     assert np.flatnonzero(old.unchanged(products) < 0).tolist() == [0, 35, 36, 37]
     fresh, later = unit(4, seed=7), PROVENANCE | {"snapshot": "t" * 64}
-    update_index(old, fresh, products, later, tmp_path / "updated", flat_floats=flat_floats)
+    update_index(old, fresh, products, later, tmp_path / "updated")
     anew = np.concatenate([fresh[:1], unit(40)[6:], fresh[1:]])
-    build_index(anew, products, later, tmp_path / "anew", flat_floats=flat_floats)
+    build_index(anew, products, later, tmp_path / "anew")
     updated, whole = (Index.load(tmp_path / name, PROVENANCE["bundle"]) for name in ("updated", "anew"))
     assert (updated.snapshot, updated.record["count"], sorted(updated.ids)) == ("t" * 64, 38, sorted(whole.ids))
     assert np.array_equal(updated.vectors_of(products["id"].to_pylist()), anew)
@@ -250,17 +251,18 @@ def test_an_update_embeds_what_is_new_and_answers_like_one_made_anew(kind: str, 
         assert updated.digest == whole.digest
 
 
-def test_a_graph_with_much_out_of_use_is_made_anew(tmp_path: Path) -> None:
+def test_a_graph_with_much_out_of_use_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.nearest.FLAT_FLOATS", 0)
     products = shop(40).append_column("content", pa.array([f"c{row}" for row in range(40)]))
-    build_index(unit(40), products, PROVENANCE, tmp_path / "old", flat_floats=0)
+    build_index(unit(40), products, PROVENANCE, tmp_path / "old")
     old = Index.load(tmp_path / "old", PROVENANCE["bundle"])
-    update_index(old, unit(0), products.slice(3), PROVENANCE, tmp_path / "few", flat_floats=0)
-    update_index(old, unit(0), products.slice(20), PROVENANCE, tmp_path / "half", flat_floats=0)
+    update_index(old, unit(0), products.slice(3), PROVENANCE, tmp_path / "few")
+    update_index(old, unit(0), products.slice(20), PROVENANCE, tmp_path / "half")
     few, half = (Index.load(tmp_path / name, PROVENANCE["bundle"]) for name in ("few", "half"))
     assert (few.record["rows"], few.record["count"]) == (40, 37)
     assert (half.record["rows"], half.record["count"]) == (20, 20)
     again = products.slice(1)
-    update_index(few, unit(40)[1:3], again, PROVENANCE, tmp_path / "back", flat_floats=0)
+    update_index(few, unit(40)[1:3], again, PROVENANCE, tmp_path / "back")
     back = Index.load(tmp_path / "back", PROVENANCE["bundle"])
     assert [row["id"] for (row, _), *_ in back.search(unit(40)[1:], [Wanted(2)] * 39)] == again["id"].to_pylist()
 

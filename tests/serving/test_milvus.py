@@ -69,7 +69,8 @@ def test_words_count_beside_it(local: Index, server: Index) -> None:
 def test_a_graph_is_a_graph_there_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GOODSIGHT_MILVUS_URI", str(tmp_path / "milvus.db"))
     settings.cache_clear()
-    build_index(unit(300), shop(300), PROVENANCE, tmp_path / "index", flat_floats=0)
+    monkeypatch.setattr("serving.nearest.FLAT_FLOATS", 0)
+    build_index(unit(300), shop(300), PROVENANCE, tmp_path / "index")
     local = Index.load(tmp_path / "index", PROVENANCE["bundle"])
     milvus.fill(local)
     server = local.served()

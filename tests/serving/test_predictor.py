@@ -130,7 +130,7 @@ def test_an_unknown_product_is_not_found(predictor: Predictor, task: dict[str, A
 
 
 def test_a_model_that_gains_nothing_by_it_does_not_re_rank(predictor: Predictor) -> None:
-    with pytest.raises(InputError, match="does not re-rank"):
+    with pytest.raises(InputError, match="no second look"):
         predictor.predict({"task": "search", "text": "sofa", "rerank": True})
 
 
