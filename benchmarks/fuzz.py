@@ -26,10 +26,9 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import numpy as np
 from load import Asked
 from machine import described
-from served import asked_for, copied, gateway, memory, to_gateway
+from served import asked_for, copied, gateway, memory, resident, to_gateway
 
 from goodsight.files import write_json
 from goodsight.settings import settings
@@ -154,17 +153,17 @@ async def send(url: str, requests: Iterator[Asked], ends: Callable[[int], bool])
 def soak(url: str, leader: int, requests: Iterator[Asked], minutes: float) -> dict[str, Any]:
     """Good and damaged requests for so long, memory after each half minute."""
     statuses: Counter[str] = Counter()
-    faults, used = [], []
+    faults: list[str] = []
+    used: list[dict[str, float]] = []
     end = time.monotonic() + 60 * minutes
     while time.monotonic() < end:
         until = min(end, time.monotonic() + 30)
         found, _, wrong = asyncio.run(send(url, requests, lambda _, until=until: time.monotonic() >= until))  # type: ignore[misc]
         statuses += found
         faults += wrong
-        used.append(memory(leader))
-    later = used[len(used) // 4 :]
-    growth = float(np.polyfit(np.arange(len(later)), later, 1)[0]) * 2 if len(later) > 1 else 0.0
-    return {"statuses": dict(statuses), "faults": faults[:5], "memory_mib": used, "growth_mib_a_minute": round(growth, 3)}
+        used.append(resident(leader))
+    by_process = {name: [each[name] for each in used] for name in used[-1]}
+    return {"statuses": dict(statuses), "faults": faults[:5], "resident_mib": by_process}
 
 
 def main() -> None:

@@ -73,6 +73,16 @@ def memory(leader: int) -> float:
     return round(sum(each.memory_full_info().pss for each in (top, *top.children(recursive=True))) / 2**20, 1)
 
 
+def resident(leader: int) -> dict[str, float]:
+    """MiB that each of a server's processes has in memory, by name: what it shares with others counts for each."""
+    top = psutil.Process(leader)
+    found = {"gateway": top.memory_info().rss}
+    for each in top.children(recursive=True):
+        name = "worker" if any("model_service_worker" in part for part in each.cmdline()) else each.name()
+        found[name] = found.get(name, 0) + each.memory_info().rss
+    return {name: round(size / 2**20, 1) for name, size in found.items()}
+
+
 def asked_for(count: int) -> list[dict[str, Any]]:
     """Requests on the sample, a third each: a search by words, a category of a photo, a search by photo and words."""
     products = [json.loads(line) for line in (furniture() / "products.jsonl").read_text().splitlines()][:count]
