@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError
 
+from goodsight.cpus import available_cpus
 from goodsight.errors import InputError
 
 IMAGE = "ghcr.io/goodsight/pipeline:0.1.0"
@@ -53,7 +54,7 @@ class Settings(BaseModel):
     rate_uri: SecretStr = Field(default=SecretStr(""), description="Redis that counts the requests of keys; default: in memory.")
     gateway_log: str = Field(default="", description="File of the gateway's log, - for standard error; default: under home.")
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where models train; auto: a GPU when there is one.")
-    threads: int = Field(default=os.cpu_count() or 1, ge=1, description="CPU threads of one training process.")
+    threads: int = Field(default=available_cpus(), ge=1, description="CPU threads of one training process.")
     max_quarantined: float = Field(default=0.2, ge=0, le=1, description="Largest share of rows in quarantine that a run accepts.")
     input_sample: float = Field(default=0.0, ge=0, le=1, description="Share of inputs that are kept under home, 0 to 1.")
     max_media_bytes: int = Field(default=32 * 2**20, ge=1, description="Largest media file, in bytes, before it is decoded.")
