@@ -13,6 +13,7 @@ from goodsight.errors import BusyError, ConflictError, GoodsightError, InputErro
 
 T = TypeVar("T")
 PATIENCE_SECONDS = 600.0  # with an API server that does not answer
+LONGEST_WAIT_SECONDS = 30.0  # between two questions
 
 
 def asked(call: Callable[..., T], *arguments: Any, **options: Any) -> T:
@@ -22,7 +23,7 @@ def asked(call: Callable[..., T], *arguments: Any, **options: Any) -> T:
     `BusyError` when it does not answer for `PATIENCE_SECONDS`.
     """
     long = stop_after_delay(PATIENCE_SECONDS)
-    again = Retrying(retry=retry_if_exception(_may_pass), wait=wait_exponential(max=30), stop=long, reraise=True)
+    again = Retrying(retry=retry_if_exception(_may_pass), wait=wait_exponential(max=LONGEST_WAIT_SECONDS), stop=long, reraise=True)
     try:
         return again(call, *arguments, **options)
     except (RuntimeError, ValueError, OSError, *_api_errors()) as error:

@@ -54,6 +54,7 @@ OF_JOB = "jobset.sigs.k8s.io/jobset-name={},jobset.sigs.k8s.io/replicatedjob-nam
 RANK = "batch.kubernetes.io/job-completion-index"
 RUN = "goodsight/run"  # label: the run of the pipeline that made the job
 ATTEMPTS = 5  # how often a job that lost its pods is made
+LONGEST_WAIT_SECONDS = 60.0  # between two of them
 POLL_SECONDS = 2.0
 QUIET_SECONDS = 60.0  # without a line of the log, until the job is looked at again
 
@@ -140,7 +141,7 @@ class TrainJob:
         again = Retrying(
             retry=retry_if_exception_type(LostError),
             stop=stop_after_attempt(ATTEMPTS),
-            wait=wait_exponential(max=60),
+            wait=wait_exponential(max=LONGEST_WAIT_SECONDS),
             before_sleep=_tell_of_next,
             reraise=True,
         )

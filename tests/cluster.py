@@ -137,6 +137,7 @@ class Cluster:
         self.events: list[dict[str, Any]] = []
         self.faults: list[int] = []
         self.refused: dict[str, int] = {}  # method -> status
+        self.follows = self.lists = 0  # how often a log was followed, and pods were listed
         self.held = False
         self.program: list[str] = []  # what pods run instead of their command
         self._lock = threading.RLock()
@@ -337,6 +338,7 @@ def _handler(cluster: Cluster) -> type[BaseHTTPRequestHandler]:
 
         def pods(self, query: dict[str, str], name: str | None, log: str | None) -> None:
             if name is None:
+                cluster.lists += 1
                 wanted = dict(each.split("=") for each in query["labelSelector"].split(","))
                 pods = [pod.to_json() for pod in list(cluster.pods.values())]
                 items = [pod for pod in pods if wanted.items() <= pod["metadata"]["labels"].items()]
@@ -352,6 +354,7 @@ def _handler(cluster: Cluster) -> type[BaseHTTPRequestHandler]:
             return self.answer("".join(lines[-int(query.get("tailLines", len(lines) + 1)) :]))
 
         def follow(self, pod: Pod) -> None:
+            cluster.follows += 1
             self.send_response(200)
             self.send_header("Content-Type", "text/plain")
             self.send_header("Transfer-Encoding", "chunked")

@@ -139,7 +139,8 @@ def test_on_one_machine_a_failed_step_is_told_at_once(spec: dict[str, Any]) -> N
     from pipelines.retrain import retrain
 
     ours = _on_this_machine(deepcopy(retrain)).pipeline_spec
-    all_tasks = {name: task for dag in (ours.root.dag, *(each.dag for each in ours.components.values())) for name, task in dag.tasks.items()}
+    dags = (ours.root.dag, *(each.dag for each in ours.components.values()))
+    all_tasks = {name: task for dag in dags for name, task in dag.tasks.items()}
     assert not any(task.HasField("retry_policy") for task in all_tasks.values())
     assert all_tasks["resolve-component"].caching_options.enable_cache
 
