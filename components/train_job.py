@@ -16,7 +16,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tenacity import (
     RetryCallState,
@@ -48,7 +48,10 @@ from goodsight.files import whole_file, whole_folder
 from goodsight.progress import note, parse, warn
 from goodsight.settings import settings
 
-API = ("trainer.kubeflow.org", "v1alpha1")
+if TYPE_CHECKING:
+    from kubeflow.trainer import TrainerClient
+
+API, JOBS = ("trainer.kubeflow.org", "v1alpha1"), "trainjobs"
 NODE = "node"  # the runtime's replicated job, and its container
 OF_JOB = "jobset.sigs.k8s.io/jobset-name={},jobset.sigs.k8s.io/replicatedjob-name=" + NODE
 RANK = "batch.kubernetes.io/job-completion-index"
@@ -118,17 +121,8 @@ class TrainJob:
 
     def __init__(self, name: str) -> None:
         """Raises `InputError` when no cluster is configured."""
-        from kubeflow.common.types import KubernetesBackendConfig
-        from kubeflow.trainer import TrainerClient
-        from kubernetes.config import ConfigException
-
-        logging.getLogger("kubeflow").setLevel(logging.ERROR)  # it warns where RBAC lets it see the namespace alone
         self.name, self.namespace = name, settings().namespace
-        try:
-            self.client = TrainerClient(KubernetesBackendConfig(namespace=self.namespace))
-        except ConfigException as error:
-            hint = "Run in a pod, set KUBECONFIG, or unset GOODSIGHT_TRAIN_RUNTIME."
-            raise InputError(f"No cluster to train on: {error}", hint) from error
+        self.client = _connected()
         self._printed: dict[str, int] = {}  # pod -> lines of its log
         self._ended: set[str] = set()  # pods whose log is printed to its end
         self._warned = ""
@@ -194,7 +188,7 @@ class TrainJob:
 
     def _get(self) -> dict[str, Any] | None:
         with contextlib.suppress(NotFoundError):
-            return asked(self.client.backend.custom_api.get_namespaced_custom_object, *API, self.namespace, "trainjobs", self.name)
+            return asked(self.client.backend.custom_api.get_namespaced_custom_object, *API, self.namespace, JOBS, self.name)
         return None
 
     def _delete(self) -> None:
@@ -309,6 +303,29 @@ class TrainJob:
         finally:
             if here:
                 signal.signal(signal.SIGTERM, before)
+
+
+def delete_jobs_of(run: str) -> list[str]:
+    """Deletes the TrainJobs that a run of the pipeline left behind, whatever ended it; returns their names."""
+    client, label = _connected(), f"{RUN}={run}"
+    listed = client.backend.custom_api.list_namespaced_custom_object
+    names = [each["metadata"]["name"] for each in asked(listed, *API, settings().namespace, JOBS, label_selector=label)["items"]]
+    for name in names:
+        asked(client.delete_job, name)
+    return names
+
+
+def _connected() -> TrainerClient:
+    from kubeflow.common.types import KubernetesBackendConfig
+    from kubeflow.trainer import TrainerClient
+    from kubernetes.config import ConfigException
+
+    logging.getLogger("kubeflow").setLevel(logging.ERROR)  # it warns where RBAC lets it see the namespace alone
+    try:
+        return TrainerClient(KubernetesBackendConfig(namespace=settings().namespace))
+    except ConfigException as error:
+        hint = "Run in a pod, set KUBECONFIG, or unset GOODSIGHT_TRAIN_RUNTIME."
+        raise InputError(f"No cluster to train on: {error}", hint) from error
 
 
 class Cancelled(BaseException):

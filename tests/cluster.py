@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -270,6 +270,12 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+def _with(selector: str, objects: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those that have all labels of `NAME=VALUE,...`."""
+    wanted = dict(each.split("=") for each in selector.split(","))
+    return [each for each in objects if wanted.items() <= each["metadata"].get("labels", {}).items()]
+
+
 def _handler(cluster: Cluster) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -313,6 +319,9 @@ def _handler(cluster: Cluster) -> type[BaseHTTPRequestHandler]:
                 job, kind = TRAIN_JOB.search(url.path), RUNTIME.search(url.path)
                 kept = cluster.jobs if job else cluster.runtimes if kind and "clustertraining" not in url.path else {}
                 name = (job or kind).group(1) if job or kind else None
+                if job and name is None:
+                    found = _with(query["labelSelector"], cluster.jobs.values())
+                    return self.answer({"kind": "TrainJobList", "metadata": {}, "items": found})
                 if name in kept:
                     return self.answer(kept[name])
             return self.refuse(404, f"{url.path} not found")
@@ -339,9 +348,7 @@ def _handler(cluster: Cluster) -> type[BaseHTTPRequestHandler]:
         def pods(self, query: dict[str, str], name: str | None, log: str | None) -> None:
             if name is None:
                 cluster.lists += 1
-                wanted = dict(each.split("=") for each in query["labelSelector"].split(","))
-                pods = [pod.to_json() for pod in list(cluster.pods.values())]
-                items = [pod for pod in pods if wanted.items() <= pod["metadata"]["labels"].items()]
+                items = _with(query["labelSelector"], [pod.to_json() for pod in list(cluster.pods.values())])
                 return self.answer({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items})
             pod = cluster.pods.get(name)
             if pod is None or not log:

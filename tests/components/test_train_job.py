@@ -18,11 +18,13 @@ import pytest
 from kubeflow_trainer_api.models import TrainerV1alpha1TrainJob
 
 from components import kubernetes_api, train_job
+from components.steps.finish import finish
 from components.steps.pretrain import pretrain, train_here
 from components.train_job import LostError, TrainJob
 from goodsight.errors import EXIT_RETRY, BusyError, GoodsightError, InputError, RefusedError
 from goodsight.progress import parse
 from goodsight.settings import settings
+from lineage.ledger import Ledger
 from models.bundle import verify
 from tests.cluster import TOKEN, Cluster, cluster_at
 from tests.components.learnable import learnable
@@ -72,8 +74,8 @@ def environment(job: dict[str, Any]) -> dict[str, str]:
 
 
 def test_the_job_says_what_the_runtime_leaves_open(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    wanted = {"NODES": "2", "GPUS": "4", "CPUS": "32", "MEMORY": "128Gi", "NODE_SELECTOR": "gpu=h100,zone=a", "IMAGE": "example.org/train:1"}
-    for name, value in wanted.items():
+    wanted = {"NODES": "2", "GPUS": "4", "CPUS": "32", "MEMORY": "128Gi", "IMAGE": "example.org/train:1"}
+    for name, value in {**wanted, "NODE_SELECTOR": "gpu=h100,zone=a"}.items():
         monkeypatch.setenv(f"GOODSIGHT_TRAIN_{name}", value)
     monkeypatch.setenv("GOODSIGHT_RUN_ID", "run-1")
     settings.cache_clear()
@@ -103,8 +105,8 @@ def test_the_job_says_what_the_runtime_leaves_open(cluster: Cluster, monkeypatch
 def test_two_nodes_know_each_other(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("GOODSIGHT_TRAIN_NODES", "2")
     settings.cache_clear()
-    code = "import sys; from components.trainer import launch; sys.exit(launch(1, ['tests.components.ranks', 'add', '0', '0', sys.argv[1]]))"
-    cluster.program = [sys.executable, "-c", code, str(cluster.folder)]
+    code = "import sys; from components.trainer import launch; sys.exit(launch(1, sys.argv[1:]))"
+    cluster.program = [sys.executable, "-c", code, "tests.components.ranks", "add", "0", "0", str(cluster.folder)]
     TrainJob(NAME).train([])
     assert [path.read_text() for path in sorted(cluster.folder.glob("sum-*"))] == ["3 of 2", "3 of 2"]
 
@@ -262,7 +264,9 @@ def test_a_step_that_is_tried_again_follows_the_job_that_runs(cluster: Cluster, 
     assert "runs already" in said and "trained" in said
 
 
-def test_what_failed_for_good_in_this_run_is_told_again_and_another_run_tries_anew(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_failed_for_good_in_this_run_is_told_again_and_another_run_tries_anew(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("GOODSIGHT_RUN_ID", "run-1")
     cluster.program = says(ERROR % "InputError", status=2)
     for _ in range(2):
@@ -273,6 +277,18 @@ def test_what_failed_for_good_in_this_run_is_told_again_and_another_run_tries_an
     cluster.program = says("trained")
     TrainJob(NAME).train([])
     assert len(cluster.made) == 2
+
+
+def test_a_run_that_ended_leaves_no_job_behind(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its step may have been killed before it could delete it."""
+    cluster.program = says("training", wait=True)
+    for run in ("run-1", "run-2"):
+        monkeypatch.setenv("GOODSIGHT_RUN_ID", run)
+        TrainJob(f"pretrain-of-{run}")._create([])
+    finish("run-1", "shop-1", "FAILED", "the pod was killed")
+    assert list(cluster.jobs) == ["pretrain-of-run-2"]
+    (told,) = Ledger(settings().ledger_url).events("run")
+    assert (told.payload["run_id"], told.payload["state"]) == ("run-1", "FAILED")
 
 
 def test_why_pods_wait_is_told_once(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
