@@ -50,6 +50,7 @@ from goodsight.settings import settings
 
 if TYPE_CHECKING:
     from kubeflow.trainer import TrainerClient
+    from kubeflow.trainer.types.types import Runtime
 
 API, JOBS = ("trainer.kubeflow.org", "v1alpha1"), "trainjobs"
 NODE = "node"  # the runtime's replicated job, and its container
@@ -165,7 +166,7 @@ class TrainJob:
         from kubeflow.trainer import CustomTrainerContainer
         from kubeflow.trainer.options import Labels, Name, TrainerCommand
 
-        wanted = settings()
+        wanted, runtime = settings(), self._runtime()
         processes = max(1, wanted.train_gpus)
         command = ["python", "-m", "components.trainer", "--processes", str(processes), *arguments]
         resources = {"cpu": wanted.train_cpus, "memory": wanted.train_memory}
@@ -176,15 +177,23 @@ class TrainJob:
         trainer = CustomTrainerContainer(wanted.train_image, wanted.train_nodes, resources, environment)
         labels = {"app.kubernetes.io/name": "goodsight", "app.kubernetes.io/component": "train", RUN: _run()}
         options = [Name(self.name), Labels(labels), TrainerCommand(command), *_node_selection(wanted.train_node_selector)]
-        try:
-            asked(self.client.train, wanted.train_runtime, trainer=trainer, options=options)
-        except NotFoundError as error:
-            missing = f"{self.namespace} has no TrainingRuntime {wanted.train_runtime}, or the cluster no Kubeflow Trainer."
-            raise InputError(missing, "Apply an overlay of k8s/, or set GOODSIGHT_TRAIN_RUNTIME.") from error
-        except ConflictError:
-            return
+        with contextlib.suppress(ConflictError):  # another try of this step was first
+            asked(self.client.train, runtime, trainer=trainer, options=options)
         gpus = f" with {wanted.train_gpus} GPUs each" if wanted.train_gpus else ""
         note(f"Made the TrainJob {self.namespace}/{self.name}: {wanted.train_nodes} pods{gpus}.")
+
+    def _runtime(self) -> Runtime:
+        """The TrainingRuntime of the namespace, for the SDK, which by itself reads none whose container limits memory alone."""
+        from kubeflow.trainer.types.types import Runtime, RuntimeKind, RuntimeTrainer, TrainerType
+
+        name = settings().train_runtime
+        try:
+            asked(self.client.backend.custom_api.get_namespaced_custom_object, *API, self.namespace, "trainingruntimes", name)
+        except NotFoundError as error:
+            missing = f"{self.namespace} has no TrainingRuntime {name}, or the cluster no Kubeflow Trainer."
+            raise InputError(missing, "Apply an overlay of k8s/, or set GOODSIGHT_TRAIN_RUNTIME.") from error
+        trainer = RuntimeTrainer(TrainerType.CUSTOM_TRAINER, framework="torch", image=settings().train_image)
+        return Runtime(name, trainer, RuntimeKind.TRAINING_RUNTIME)
 
     def _get(self) -> dict[str, Any] | None:
         with contextlib.suppress(NotFoundError):

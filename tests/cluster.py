@@ -41,7 +41,7 @@ GRACE_SECONDS = 30
 
 def runtime(name: str = "goodsight-torch") -> dict[str, Any]:
     """A TrainingRuntime with all that the SDK reads of it."""
-    node = {"name": "node", "image": "ghcr.io/goodsight/train:0.1.0", "resources": {"limits": {"cpu": "1", "memory": "1Gi"}}}
+    node = {"name": "node", "image": "ghcr.io/goodsight/train:0.1.0", "resources": {"limits": {"memory": "1Gi"}}}
     job = {
         "name": "node",
         "template": {
