@@ -169,9 +169,9 @@ class TrainJob:
         wanted, runtime = settings(), self._runtime()
         processes = max(1, wanted.train_gpus)
         command = ["python", "-m", "components.trainer", "--processes", str(processes), *arguments]
-        resources = {"cpu": wanted.train_cpus, "memory": wanted.train_memory}
+        resources = {"cpu": str(wanted.train_cpus), "memory": wanted.train_memory}  # the SDK would send numbers as 4.0
         if wanted.train_gpus:
-            resources["gpu"] = wanted.train_gpus
+            resources["gpu"] = str(wanted.train_gpus)
         threads = str(max(1, wanted.train_cpus // processes))
         environment = {"GOODSIGHT_HOME": str(wanted.root), "GOODSIGHT_THREADS": threads, "OMP_NUM_THREADS": threads, RUN_ID: _run()}
         trainer = CustomTrainerContainer(wanted.train_image, wanted.train_nodes, resources, environment)

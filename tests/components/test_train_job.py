@@ -84,9 +84,9 @@ def test_the_job_says_what_the_runtime_leaves_open(cluster: Cluster, monkeypatch
     (job,) = cluster.made
     assert TrainerV1alpha1TrainJob.from_dict(job).metadata.name == NAME
     spec = job["spec"]
-    assert spec["runtimeRef"] == {"apiGroup": "trainer.kubeflow.org", "kind": "TrainingRuntime", "name": "goodsight-torch"}
+    assert spec["runtimeRef"] == {"kind": "TrainingRuntime", "name": "goodsight-torch"}
     assert (spec["trainer"]["image"], spec["trainer"]["numNodes"]) == ("example.org/train:1", 2)
-    resources = {"cpu": 32, "memory": "128Gi", "nvidia.com/gpu": 4}
+    resources = {"cpu": "32", "memory": "128Gi", "nvidia.com/gpu": "4"}
     assert spec["trainer"]["resourcesPerNode"] == {"limits": resources, "requests": resources}
     assert command(job) == ["python", "-m", "components.trainer", "--processes", "4", "--size", "tiny"]
     assert environment(job) == {
