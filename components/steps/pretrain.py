@@ -5,7 +5,19 @@ from pathlib import Path
 
 
 def pretrain(snapshot: Path, table: Path, architecture: str, size: str, seed: int, bundle: Path, curve: Path) -> str:
-    """Writes the pretrained bundle and its loss curve (JSON lines); returns the bundle's digest."""
+    """Writes the pretrained bundle and its loss curve (JSON lines); returns the bundle's digest.
+
+    Trains in this process, or as a TrainJob on the cluster where `train_runtime` names its runtime.
+    """
+    from components.train_job import train_on_cluster
+    from goodsight.settings import settings
+
+    train = train_on_cluster if settings().train_runtime else train_here
+    return train(snapshot, table, architecture, size, seed, bundle, curve)
+
+
+def train_here(snapshot: Path, table: Path, architecture: str, size: str, seed: int, bundle: Path, curve: Path) -> str:
+    """Trains on this rank; the first one writes bundle and curve. Returns the bundle's digest."""
     import torch
 
     import models.pretraining

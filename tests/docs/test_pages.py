@@ -55,7 +55,7 @@ def test_the_settings_of_the_documentation_are_those_of_the_code() -> None:
 
 
 def test_the_table_of_settings_shows_their_defaults() -> None:
-    shown = dict(ROW.findall((HOUSE / "docs" / "platform.md").read_text()))
+    shown = dict(ROW.findall((HOUSE / "docs" / "platform" / "README.md").read_text()))
     assert list(shown) == [f"GOODSIGHT_{name.upper()}" for name in Settings.model_fields]
     for name, field in Settings.model_fields.items():
         text = shown[f"GOODSIGHT_{name.upper()}"]
