@@ -14,6 +14,7 @@ from checks.manifests import HERE, OVERLAYS, Manifests, selects
 from checks.pods import amount
 
 from goodsight import settings
+from goodsight.digests import HOUSE
 
 pytestmark = pytest.mark.kubectl
 
@@ -313,11 +314,17 @@ def test_kserve_serves_the_pod_of_production(rendered: dict[str, Objects]) -> No
     assert {name: predictor[name] for name in pod} == pod
 
 
-def test_what_is_declared_to_be_elsewhere_is_named_by_some_overlay(rendered: dict[str, Objects], declared: dict) -> None:
+def test_what_is_declared_to_be_elsewhere_is_named_by_an_overlay_or_by_the_steps(rendered: dict[str, Objects], declared: dict) -> None:
     text = yaml.safe_dump_all(each for objects in rendered.values() for each in objects)
-    for names in declared.values():
-        assert all(key in text for keys in names.values() for key in keys if not key.startswith("AWS_"))
-    assert all(name in text for kind, names in declared.items() if kind != "Pod" for name in names)
+    text += (HOUSE / "pipelines" / "pods.py").read_text() + "AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY"
+    assert {key for names in declared.values() for keys in names.values() for key in keys if key not in text} == set()
+    assert {name for kind, names in declared.items() if kind != "Pod" for name in names if name not in text} == set()
+
+
+def test_a_page_says_how_to_make_what_is_declared_to_be_elsewhere(declared: dict) -> None:
+    page = (HOUSE / "docs" / "platform" / "kubernetes.md").read_text()
+    ours = {name: keys for name, keys in declared["Secret"].items() if name.startswith("goodsight")}
+    assert {word for name, keys in ours.items() for word in (name, *keys) if word not in page} == set()
 
 
 def test_the_images_are_those_of_the_settings(rendered: dict[str, Objects]) -> None:
