@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from checks import found_in
-from checks.manifests import HERE, OVERLAYS, Manifests, selects
+from checks.manifests import HERE, OVERLAYS, Manifests, external, selects
 from checks.pods import amount
 
 from goodsight import settings
@@ -281,17 +281,17 @@ MISTAKES: list[tuple[str, Callable[[Objects], None], str, str]] = [
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_an_overlay_passes_every_check(overlay: str, rendered: dict[str, Objects], declared: dict) -> None:
-    assert found_in(Manifests(rendered[overlay], declared)) == []
+def test_an_overlay_passes_every_check(overlay: str, rendered: dict[str, Objects]) -> None:
+    assert found_in(Manifests(rendered[overlay], external())) == []
 
 
 @pytest.mark.parametrize(("overlay", "plant", "rule", "where"), MISTAKES, ids=[plant.__name__ for _, plant, _, _ in MISTAKES])
 def test_a_planted_mistake_is_found_and_named(
-    overlay: str, plant: Callable[[Objects], None], rule: str, where: str, rendered: dict[str, Objects], declared: dict
+    overlay: str, plant: Callable[[Objects], None], rule: str, where: str, rendered: dict[str, Objects]
 ) -> None:
     objects = copy.deepcopy(rendered[overlay])
     plant(objects)
-    faults = found_in(Manifests(objects, declared))
+    faults = found_in(Manifests(objects, external()))
     assert {(fault.rule, fault.where) for fault in faults} == {(rule, where)}
     assert all(fault.seen and fault.todo for fault in faults)
 
@@ -314,16 +314,16 @@ def test_kserve_serves_the_pod_of_production(rendered: dict[str, Objects]) -> No
     assert {name: predictor[name] for name in pod} == pod
 
 
-def test_what_is_declared_to_be_elsewhere_is_named_by_an_overlay_or_by_the_steps(rendered: dict[str, Objects], declared: dict) -> None:
+def test_what_is_declared_is_named_by_an_overlay_or_by_the_steps(rendered: dict[str, Objects]) -> None:
     text = yaml.safe_dump_all(each for objects in rendered.values() for each in objects)
     text += (HOUSE / "pipelines" / "pods.py").read_text() + "AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY"
-    assert {key for names in declared.values() for keys in names.values() for key in keys if key not in text} == set()
-    assert {name for kind, names in declared.items() if kind != "Pod" for name in names if name not in text} == set()
+    assert {key for names in external().values() for keys in names.values() for key in keys if key not in text} == set()
+    assert {name for kind, names in external().items() if kind != "Pod" for name in names if name not in text} == set()
 
 
-def test_a_page_says_how_to_make_what_is_declared_to_be_elsewhere(declared: dict) -> None:
+def test_a_page_says_how_to_make_the_secrets_that_are_declared() -> None:
     page = (HOUSE / "docs" / "platform" / "kubernetes.md").read_text()
-    ours = {name: keys for name, keys in declared["Secret"].items() if name.startswith("goodsight")}
+    ours = {name: keys for name, keys in external()["Secret"].items() if name.startswith("goodsight")}
     assert {word for name, keys in ours.items() for word in (name, *keys) if word not in page} == set()
 
 
@@ -359,6 +359,17 @@ def test_schemas_of_our_own_know_no_field_that_the_resource_lacks() -> None:
         (told["trainer"]["properties"], models.TrainerV1alpha1Trainer),
     ):
         assert set(schema) <= fields(model), model.__name__
+
+
+@pytest.mark.parametrize(("overlay", "device"), [("local", "cpu"), ("gpu", "gpu"), ("production", "gpu")])
+def test_the_sdk_of_kubeflow_reads_the_runtime(overlay: str, device: str, rendered: dict[str, Objects]) -> None:
+    from kubeflow.trainer.backends.kubernetes.utils import get_runtime_trainer
+    from kubeflow_trainer_api import models
+
+    runtime = models.TrainerV1alpha1TrainingRuntime.from_dict(find(rendered[overlay], "TrainingRuntime/goodsight-torch"))
+    framework = runtime.metadata.labels["trainer.kubeflow.org/framework"]
+    read = get_runtime_trainer(framework, runtime.spec.template.spec.replicated_jobs, runtime.spec.ml_policy)
+    assert (read.image, read.device, read.command[-1].split()[-2]) == (settings.TRAIN_IMAGE, device, "torchrun")
 
 
 def test_quantities_and_selectors_are_read_as_kubernetes_reads_them() -> None:
