@@ -7,6 +7,8 @@ embeddings are gathered. Legend: R processes, N rows of one of them.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
@@ -101,6 +103,16 @@ def mean_rows(rows: list[dict[str, float]]) -> list[dict[str, float]]:
         told = {name: [row[name] for row in same if name in row] for name in names}
         found.append({name: sum(values) / len(values) for name, values in told.items()})
     return found
+
+
+@contextmanager
+def first_alone() -> Iterator[None]:
+    """The first rank of each machine runs the block, then the others."""
+    if local_rank():
+        wait_for_all()
+    yield
+    if not local_rank():
+        wait_for_all()
 
 
 def wait_for_all() -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 from torch import nn
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.utils.checkpoint import checkpoint
+
+from models.architectures import Architecture, build
 
 
 def blocks(model: nn.Module) -> list[nn.Module]:
@@ -48,8 +49,10 @@ def shard(module: nn.Module, mesh: DeviceMesh) -> nn.Module:
     return module
 
 
-def whole_state(model: nn.Module) -> dict[str, Any]:
-    """The state of a model whole, on every process; all of them have to ask when it is sharded."""
+def whole(model: Architecture) -> Architecture:
+    """`model`, or where it is sharded one of its own with the same weights; all processes have to ask."""
     if not any(isinstance(module, FSDPModule) for module in model.modules()):
-        return model.state_dict()
-    return get_model_state_dict(model, options=StateDictOptions(full_state_dict=True))
+        return model
+    fresh = build(model.config).to(model.device)
+    fresh.load_state_dict(get_model_state_dict(model, options=StateDictOptions(full_state_dict=True)))
+    return fresh

@@ -17,7 +17,7 @@ from models import distributed
 from models.architectures import build
 from models.pretraining import pretrain
 from models.recipes import Recipe
-from models.sharding import whole_state
+from models.sharding import whole
 from models.training import History
 from tests.models.made import config, preprocess, shop
 
@@ -58,4 +58,4 @@ def pretrained(architecture: str, recipe: Recipe, folder: Path, stop_after: int 
         history = pretrain(model, shop(architecture=architecture), preprocess(), recipe, folder, told)
     except PreemptedError:
         history = []
-    return {name: value.clone() for name, value in whole_state(model).items()}, history
+    return {name: value.clone() for name, value in whole(model).state_dict().items()}, history
