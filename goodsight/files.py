@@ -82,11 +82,13 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def take_place(aside: Path, path: Path) -> None:
-    """Renames the folder `aside`, whose files are flushed, to `path`, in the place of what is there."""
+    """Renames the folder `aside`, whose files are flushed, to `path`, in the place of what is there: that leaves whole too."""
+    old = aside.with_name(f"{aside.name}.old")
     if path.exists():
-        shutil.rmtree(path)
+        os.replace(path, old)
     os.replace(aside, path)
     _flush(path.parent)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 @contextmanager

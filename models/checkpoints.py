@@ -1,8 +1,8 @@
 """Checkpoints of a training: sharded, written in the background, whole or not there.
 
 Every process writes its own shard (torch.distributed.checkpoint, as safetensors) into a folder that ends in `.writing`; when all
-have, the first writes `state.json`, the marker, and renames the folder. So a checkpoint that is named `step-...` is whole, and a
-training killed while it writes goes on from the one before. What was saved by R processes is read by any number of them, each
+have, the first writes `state.json`, the marker, and renames the folder. So a checkpoint named `step-...` without a suffix is
+whole, and a training killed while it writes or removes one goes on from the newest that is. What was saved by R processes is read by any number of them, each
 its own part of it. Tensors and JSON only.
 """
 
@@ -17,7 +17,9 @@ from typing import Any
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
 
+from goodsight.errors import BusyError
 from goodsight.files import read_json, take_place, write_json
 from models import distributed
 
@@ -35,14 +37,17 @@ class Checkpoints:
         self.pending: Future[None] | None = None
         if distributed.rank() == 0:
             folder.mkdir(parents=True, exist_ok=True)
-            for torn in folder.glob("step-*.writing"):
+            for torn in folder.glob("step-*.*"):
                 shutil.rmtree(torn)
         distributed.wait_for_all()
 
     def newest(self) -> Path | None:
         """The newest whole checkpoint."""
-        found = sorted(path for path in self.folder.glob("step-*") if not path.name.endswith(".writing"))
+        found = self._whole()
         return found[-1] if found else None
+
+    def _whole(self) -> list[Path]:
+        return sorted(path for path in self.folder.glob("step-*") if not path.suffix)
 
     def read_state(self, path: Path) -> dict[str, Any]:
         """What `save` was given as `state`."""
@@ -80,18 +85,25 @@ class Checkpoints:
         self._prune()
 
     def _prune(self) -> None:
-        whole = sorted(path for path in self.folder.glob("step-*") if not path.name.endswith(".writing"))
+        whole = self._whole()
         measured = [(state["measured"], path) for path in whole if (state := self.read_state(path)).get("measured") is not None]
         best = max(measured)[1] if measured else None
         for old in whole[:-KEPT]:
             if old != best:
-                shutil.rmtree(old)
+                torn = old.with_suffix(".removed")  # killed in between, it must not look whole
+                old.rename(torn)
+                shutil.rmtree(torn)
 
     def wait(self) -> None:
-        """Returns when what was saved is on disk. Raises what writing raised."""
+        """Returns when what was saved is on disk. Raises `BusyError` when it cannot be written."""
         pending, self.pending = self.pending, None
-        if pending is not None:
-            pending.result()
+        try:
+            if pending is not None:
+                pending.result()
+        except (CheckpointException, OSError) as error:
+            causes = [each for each, _ in error.failures.values()] if isinstance(error, CheckpointException) else [error]
+            hint = "Make room for it or the folder writable; the same command goes on from the newest whole checkpoint."
+            raise BusyError(f"A checkpoint cannot be written: {causes[0]}", hint) from error
 
     def __enter__(self) -> Checkpoints:
         return self
