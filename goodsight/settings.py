@@ -18,6 +18,7 @@ class Settings(BaseModel):
     """Where state lives and how much of the machine may be used."""
 
     home: Path = Field(default=Path(".goodsight"), description="Folder where all state lives.")
+    runtime: str = Field(default="", description="Folder that model server and gateway of a pod share; default: under home.")
     image: str = Field(default=IMAGE, description="Container image that runs the steps on a cluster.")
     tracking_uri: str = Field(default="", description="MLflow tracking server; default: SQLite under home.")
     ledger_uri: str = Field(default="", description="SQLAlchemy URL of the ledger; default: SQLite under home.")

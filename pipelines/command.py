@@ -114,6 +114,32 @@ def serve(home: Home = None) -> None:
     keep_up(home_of(home), typer.echo)
 
 
+@app.command("model-server")
+def model_server(
+    check: Annotated[bool, typer.Option("--check", help="Only tell which version takes requests; status 1 when none does.")] = False,
+    check_alive: Annotated[bool, typer.Option("--check-alive", help="Only tell whether a model server answers.")] = False,
+    home: Home = None,
+) -> None:
+    """Keep TorchServe up with what is deployed, for a gateway beside it: one of two containers of a pod."""
+    from serving import model_server as server
+
+    root = home_of(home)
+    if check:
+        typer.echo(f"Version {server.check(root)} takes requests.")
+    elif check_alive:
+        server.check_alive(root)
+    else:
+        server.keep_up(root, typer.echo)
+
+
+@app.command()
+def gateway(home: Home = None) -> None:
+    """Answer product teams in front of the model server beside it: the other container of the pod."""
+    from serving.gateway.process import keep_up
+
+    keep_up(home_of(home), typer.echo)
+
+
 Attributes = Annotated[str, typer.Option(help="Attributes as a JSON object, for a model that reads tables.")]
 Video = Annotated[Path | None, typer.Option(help="A video file (MP4, MOV, WebM, MKV), or square frames side by side in one image file.")]
 Audio = Annotated[Path | None, typer.Option(help="A sound file, for a model that reads sounds.")]
