@@ -35,6 +35,7 @@ app.add_typer(rollout_command.app, name="rollout")
 app.add_typer(pipeline_app, name="pipeline")
 
 Pipeline = Literal["retrain", "bulk"]
+Runner = Literal["process", "docker"]
 Count = Annotated[int, typer.Option("-k", min=1, max=100, help="How many answers.")]
 
 
@@ -61,6 +62,7 @@ def run(
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 17,
     policy: Annotated[Path | None, typer.Option(help="YAML file of the gate's policy (default: lineage/policy.yaml).")] = None,
     rollout: Annotated[bool, typer.Option("--rollout", help="Keep what serves; `goodsight rollout start` brings the version in.")] = False,
+    runner: Annotated[Runner, typer.Option(help="Where steps run: in processes of this machine, or in containers of GOODSIGHT_IMAGE.")] = "process",
     home: Home = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no closing table.")] = False,
     as_json: Json = False,
@@ -78,7 +80,7 @@ def run(
     folder = None if revision else catalogue or _sample()
     name = folder.resolve().name if folder else ""
     release = "rollout" if rollout else "switch"
-    result = run_pipeline(Wanted(folder, name, architecture, size, seed, _policy(policy), quiet, revision, release))
+    result = run_pipeline(Wanted(folder, name, architecture, size, seed, _policy(policy), quiet, revision, release, runner))
     if not quiet:
         closing_table(result)
     if as_json:

@@ -35,6 +35,7 @@ class Wanted:
     quiet: bool = False
     revision: str = ""
     release: str = "switch"  # or `rollout`: the version waits for `goodsight rollout start`
+    runner: str = "process"  # or `docker`: each step in a container of the image that a cluster would run it in
 
 
 def run(wanted: Wanted) -> dict[str, Any]:
@@ -53,7 +54,7 @@ def run(wanted: Wanted) -> dict[str, Any]:
             with contextlib.redirect_stdout(listener):
                 ended["revision"] = revision = _revision(wanted, root)
             arguments = _arguments(wanted, revision, root)
-            outcome = _execute({**arguments, "run_id": run_id}, folder, listener)
+            outcome = _execute({**arguments, "run_id": run_id}, folder, listener, wanted.runner)
             result = _result(run_id, arguments, outcome, root)
             result["seconds"] = round(time.monotonic() - started, 3)
             ended.update(result)
@@ -161,14 +162,15 @@ class Outcome:
     outputs: dict[str, dict[str, Any]]
 
 
-def _execute(arguments: dict[str, Any], folder: Path, listener: Listener) -> Outcome:
+def _execute(arguments: dict[str, Any], folder: Path, listener: Listener, runner: str) -> Outcome:
     from kfp import local
 
     from pipelines.cache import install
     from pipelines.retrain import retrain
+    from pipelines.runners import runner_of
 
     root = settings().root
-    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(root / "pipeline"), workspace_root=str(folder / "workspace"))
+    local.init(runner_of(runner, folder), pipeline_root=str(root / "pipeline"), workspace_root=str(folder / "workspace"))
     cache = install(root / "cache")
     logging.getLogger().setLevel(logging.WARNING)
     with warnings.catch_warnings(), contextlib.redirect_stdout(listener):
