@@ -62,7 +62,7 @@ def run(
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 17,
     policy: Annotated[Path | None, typer.Option(help="YAML file of the gate's policy (default: lineage/policy.yaml).")] = None,
     rollout: Annotated[bool, typer.Option("--rollout", help="Keep what serves; `goodsight rollout start` brings the version in.")] = False,
-    runner: Annotated[Runner, typer.Option(help="Where steps run: in processes of this machine, or in containers of GOODSIGHT_IMAGE.")] = "process",
+    runner: Annotated[Runner, typer.Option(help="Where steps run: in processes, or in containers of GOODSIGHT_IMAGE.")] = "process",
     home: Home = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no closing table.")] = False,
     as_json: Json = False,
