@@ -167,7 +167,7 @@ def _execute(arguments: dict[str, Any], folder: Path, listener: Listener, runner
 
     from pipelines.cache import install
     from pipelines.retrain import retrain
-    from pipelines.runners import runner_of
+    from pipelines.runners import end, runner_of
 
     root = settings().root
     local.init(runner_of(runner, folder), pipeline_root=str(root / "pipeline"), workspace_root=str(folder / "workspace"))
@@ -179,6 +179,8 @@ def _execute(arguments: dict[str, Any], folder: Path, listener: Listener, runner
             retrain(**arguments)
         except RuntimeError as error:
             raise _explained(listener.story.error, error, folder) from error
+        finally:
+            end(runner)
     story = listener.story
     return Outcome(cache.hits, story.steps, story.peak_rss_bytes, cache.outputs)
 

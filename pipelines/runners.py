@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.shell import LOCAL_RUN, RUN_ID
 from goodsight.errors import GoodsightError, InputError
 from goodsight.settings import settings
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 MEMORY = "16g"
 PASSED = ("GOODSIGHT_", "OMP_", "OPENLINEAGE_", "AWS_")  # beginnings of the variables that containers get too
+LABEL = "goodsight.run"
 OF_THIS_MACHINE = ("GOODSIGHT_RUN_PID", "GOODSIGHT_RUNTIME", "GOODSIGHT_DEBUG")
 
 
@@ -35,6 +38,16 @@ def runner_of(name: str, run: Path) -> Runner:
     return local.DockerRunner(**container())
 
 
+def end(name: str) -> None:
+    """Ends the container of a step that was going on when its run was stopped."""
+    if name == "docker":
+        import docker
+
+        with contextlib.closing(docker.from_env()) as client, contextlib.suppress(docker.errors.APIError):
+            for each in client.containers.list(filters={"label": f"{LABEL}={os.environ.get(RUN_ID, '')}"}):
+                each.kill()
+
+
 def container() -> dict[str, Any]:
     """What `docker run` is told for a step: as narrow as on a cluster, by the user of this process, with home where it is here."""
     root = str(settings().root)
@@ -46,6 +59,7 @@ def container() -> dict[str, Any]:
         "security_opt": ["no-new-privileges"],
         "network_mode": "host",  # as a process of this machine reaches MLflow, the ledger and the model server
         "mem_limit": MEMORY,
+        "labels": {LABEL: os.environ.get(RUN_ID, "")},
         "mounts": [_mount(place) for place in {root, *_outside(root)}],
         "environment": _environment(),
     }
@@ -65,7 +79,7 @@ def _outside(root: str) -> list[str]:
 
 def _environment() -> dict[str, str]:
     given = {name: value for name, value in os.environ.items() if name.startswith(PASSED) and name not in OF_THIS_MACHINE}
-    return {**given, "GOODSIGHT_HOME": str(settings().root)}
+    return {**given, "GOODSIGHT_HOME": str(settings().root), LOCAL_RUN: "1"}
 
 
 def _check(image: str) -> None:
