@@ -34,12 +34,12 @@ from models.finetune import finetune_task
 from models.preprocess import Preprocess, preprocess_for
 from models.pretraining import pretrain
 from models.recipes import finetuning, pretraining
+from models.speed import bf16_peak
 from models.towers import tokenizer_of
 
 RESULT = Path(__file__).resolve().parent / "results" / "gpu.json"
 FIRST_STEPS = 10
 BASE_BATCH, BASE_STEPS = 64, 10
-BF16_PEAK = {"H100": 989e12, "H200": 989e12, "A100": 312e12}  # dense floating-point operations a second, by the vendor's data sheets
 SHOWN = ("leaf_accuracy", "query_to_product_recall@1", "query_to_product_map", "image_to_product_recall@1", "image_to_text_recall@1")
 
 
@@ -138,7 +138,7 @@ def base_step(architecture: str, place: torch.device) -> dict[str, Any]:
         wait_for(place)
         took.append(time.perf_counter() - started)
     seconds, work = median(took[2:]), counter.get_total_flops()
-    peak = next((value for name, value in BF16_PEAK.items() if name in torch.cuda.get_device_name()), None)
+    peak = bf16_peak(place)
     return {
         "parameters": sum(value.numel() for value in model.parameters()),
         "seconds_a_step": seconds,

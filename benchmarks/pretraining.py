@@ -16,7 +16,7 @@ import argparse
 import importlib.util
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -61,7 +61,7 @@ from models.recipes import Recipe, finetuning, pretraining
 from models.rerank import reranked
 from models.sampling import epoch_rows
 from models.towers import tokenizer_of
-from models.training import train
+from models.training import Update, train
 
 HOUSE = Path(__file__).resolve().parents[1]
 RESULTS, PAGES = HOUSE / "benchmarks" / "results", HOUSE / "docs" / "models"
@@ -147,9 +147,14 @@ def train_peer(model: Any, data: ProductData, recipe: Recipe, checkpoints: Path)
     """The two projections under open_clip's loss, batches and schedule as the others have them."""
     loss, pages = peer_loss(), data.whole_pages("train", "catalogue")
 
-    def updates(step: int) -> Iterator[dict[str, Tensor]]:
-        batch = model.encode(data.products(pages[epoch_rows(len(pages), min(recipe.batch, len(pages)), step, recipe.seed)]))
-        yield {"clip": loss(model.image_embedding(batch), model.text_embedding(batch), model.scale)}
+    def updates(step: int) -> list[Update]:
+        rows = pages[epoch_rows(len(pages), min(recipe.batch, len(pages)), step, recipe.seed)]
+
+        def losses(drawn: Batch) -> dict[str, Tensor]:
+            batch = model.encode(drawn)
+            return {"clip": loss(model.image_embedding(batch), model.text_embedding(batch), model.scale)}
+
+        return [Update(lambda: data.products(rows), losses, lambda: data.names(rows))]
 
     return train(model, updates, recipe, checkpoints, "open_clip")
 

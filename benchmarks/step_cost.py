@@ -87,13 +87,11 @@ def seconds(objectives: tuple[str, ...], batch: int, repeats: int) -> list[float
     took = []
     for step in range(3 * repeats + 1):
         started = time.perf_counter()
-        parts = iter(update(step))
-        while True:
+        for part in update(step):
             optimizer.zero_grad()
+            drawn = part.draw()
             with torch.autocast(device().type, kind, enabled=kind == torch.bfloat16):
-                losses = next(parts, None)
-            if losses is None:
-                break
+                losses = part.losses(drawn)
             torch.stack([loss.float() for loss in losses.values()]).sum().backward()
             optimizer.step()
         wait_for(device())

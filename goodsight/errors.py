@@ -52,5 +52,9 @@ class ConflictError(BusyError):
     """Another process was first: what this one saw when it began is no longer so."""
 
 
-KINDS = (GoodsightError, InputError, NotFoundError, RefusedError, IntegrityError, BusyError, ConflictError)
+class PreemptedError(BusyError):
+    """The machine was asked to stop; what was done is kept, and the same command goes on from there."""
+
+
+KINDS = (GoodsightError, InputError, NotFoundError, RefusedError, IntegrityError, BusyError, ConflictError, PreemptedError)
 ERRORS = {cls.__name__: cls for cls in KINDS}

@@ -75,13 +75,18 @@ def whole_folder(path: Path) -> Iterator[Path]:
         yield aside
         for file in aside.rglob("*"):
             _flush(file)
-        if path.exists():
-            shutil.rmtree(path)
-        os.replace(aside, path)
-        _flush(path.parent)
+        take_place(aside, path)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)
         raise
+
+
+def take_place(aside: Path, path: Path) -> None:
+    """Renames the folder `aside`, whose files are flushed, to `path`, in the place of what is there."""
+    if path.exists():
+        shutil.rmtree(path)
+    os.replace(aside, path)
+    _flush(path.parent)
 
 
 @contextmanager

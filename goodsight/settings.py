@@ -9,9 +9,13 @@ from typing import Literal
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError
 
+from goodsight.cpus import available_cpus
 from goodsight.errors import InputError
 
-IMAGE = "ghcr.io/goodsight/python-steps:0.1.0"
+IMAGE = "ghcr.io/goodsight/pipeline:0.1.0"
+TRAIN_IMAGE = "ghcr.io/goodsight/train:0.1.0"
+QUANTITY = r"^\d+(\.\d+)?([kMGT]i?)?$"
+LABELS = r"^([\w./-]+=[\w.-]+(,[\w./-]+=[\w.-]+)*)?$"
 
 
 class Settings(BaseModel):
@@ -20,6 +24,16 @@ class Settings(BaseModel):
     home: Path = Field(default=Path(".goodsight"), description="Folder where all state lives.")
     runtime: str = Field(default="", description="Folder that model server and gateway of a pod share; default: under home.")
     image: str = Field(default=IMAGE, description="Container image that runs the steps on a cluster.")
+    train_image: str = Field(default=TRAIN_IMAGE, description="Container image of the pods of a TrainJob.")
+    train_runtime: str = Field(default="", description="TrainingRuntime on the cluster that pretrains; default: in the step's process.")
+    train_nodes: int = Field(default=1, ge=1, description="Pods of a TrainJob.")
+    train_gpus: int = Field(default=0, ge=0, description="GPUs of each of them, with one process each; 0: one process on CPUs.")
+    train_cpus: int = Field(default=4, ge=1, description="CPUs of each of them.")
+    train_memory: str = Field(default="16Gi", pattern=QUANTITY, description="Memory of each of them, shared memory included.")
+    train_node_selector: str = Field(default="", pattern=LABELS, description="Labels of the nodes that they go to: NAME=VALUE,...")
+    namespace: str = Field(default="goodsight", min_length=1, description="Kubernetes namespace of TrainJobs and pipelines.")
+    kfp_endpoint: str = Field(default="", description="Kubeflow Pipelines that `goodsight pipeline` speaks to (URL).")
+    kfp_token: SecretStr = Field(default=SecretStr(""), description="Bearer token for it.")
     tracking_uri: str = Field(default="", description="MLflow tracking server; default: SQLite under home.")
     ledger_uri: str = Field(default="", description="SQLAlchemy URL of the ledger; default: SQLite under home.")
     ledger_checkpoint: str = Field(default="", description="File of the ledger's signed checkpoint; default: under home.")
@@ -41,7 +55,7 @@ class Settings(BaseModel):
     rate_uri: SecretStr = Field(default=SecretStr(""), description="Redis that counts the requests of keys; default: in memory.")
     gateway_log: str = Field(default="", description="File of the gateway's log, - for standard error; default: under home.")
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where models train; auto: a GPU when there is one.")
-    threads: int = Field(default=os.cpu_count() or 1, ge=1, description="CPU threads of one training process.")
+    threads: int = Field(default=available_cpus(), ge=1, description="CPU threads of one training process.")
     max_quarantined: float = Field(default=0.2, ge=0, le=1, description="Largest share of rows in quarantine that a run accepts.")
     input_sample: float = Field(default=0.0, ge=0, le=1, description="Share of inputs that are kept under home, 0 to 1.")
     max_media_bytes: int = Field(default=32 * 2**20, ge=1, description="Largest media file, in bytes, before it is decoded.")

@@ -68,7 +68,7 @@ def register(
     client = connect()
     version = _version_of(client, described["digest"])
     if version is None:
-        run = client.create_run(_experiment(client), run_name=run_name).info.run_id
+        run = client.create_run(experiment(client), run_name=run_name).info.run_id
         status = "FAILED"
         try:
             _log(client, run, evaluation, snapshot, params)
@@ -209,12 +209,13 @@ def _is_server(uri: str) -> bool:
     return uri.startswith(("http://", "https://"))
 
 
-def _experiment(client: MlflowClient) -> str:
-    known = client.get_experiment_by_name(EXPERIMENT)
+def experiment(client: MlflowClient, name: str = EXPERIMENT) -> str:
+    """The id of an experiment, made when there is none of that name."""
+    known = client.get_experiment_by_name(name)
     if known:
         return known.experiment_id
     place = None if _is_server(settings().mlflow_uri) else (settings().root / "mlartifacts").as_uri()
-    return client.create_experiment(EXPERIMENT, artifact_location=place)
+    return client.create_experiment(name, artifact_location=place)
 
 
 def _log(client: MlflowClient, run: str, evaluation: Path, snapshot: dict[str, str], params: dict[str, Any]) -> None:

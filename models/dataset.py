@@ -149,6 +149,10 @@ class ProductData:
         """Product rows of the given splits."""
         return torch.tensor([row for row, split in enumerate(self.split) if split in splits], dtype=torch.long)
 
+    def names(self, rows: Tensor) -> list[str]:
+        """The ids of products."""
+        return [self.product_ids[row] for row in rows.tolist()]
+
     def whole_pages(self, *splits: str) -> Tensor:
         """Rows of the products of the given splits that have both an image and a text."""
         rows = self.rows(*splits)

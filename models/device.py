@@ -6,6 +6,7 @@ import torch
 
 from goodsight.errors import InputError
 from goodsight.settings import settings
+from models.distributed import launched, local_rank
 
 
 def device() -> torch.device:
@@ -13,4 +14,6 @@ def device() -> torch.device:
     wanted = settings().device
     if wanted == "cuda" and not torch.cuda.is_available():
         raise InputError("GOODSIGHT_DEVICE is 'cuda', and PyTorch finds no GPU.", "Run on a machine with one, or unset GOODSIGHT_DEVICE.")
-    return torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
+    if wanted == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", local_rank()) if launched() > 1 else torch.device("cuda")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from itertools import product
@@ -23,13 +23,13 @@ from models.dataset import MASKS, Batch, ProductData, answers
 from models.draws import generator, uniform
 from models.evaluate import image_text_scores
 from models.metrics import retrieval
-from models.objectives.contrast import same, supervised_contrast, symmetric_info_nce
+from models.objectives.contrast import supervised_contrast, symmetric_info_nce
 from models.objectives.hierarchy import level_cross_entropy, memberships
 from models.preprocess import Preprocess
-from models.pretraining.batches import Losses, cross_pair_update
+from models.pretraining.batches import CrossPairs, Losses, Pages, cross_pair_update, cross_pairs, draw_pages
 from models.recipes import Recipe
 from models.sampling import PairSampler, epoch_rows
-from models.training import History, train, trainable_state
+from models.training import History, Update, train, trainable_state
 from models.zero_shot import named
 
 FEWEST_QUERIES = 20  # on validation, to fit weights
@@ -108,13 +108,19 @@ def categorize(model: Architecture, data: ProductData, labels: list[str], recipe
     target = torch.tensor([number[data.categories[row]] for row in rows.tolist()])
     levels = memberships(labels) if "levels" in (recipe.objectives or CATEGORIZE) else []
 
-    def updates(step: int) -> Iterator[Losses]:
+    def updates(step: int) -> list[Update]:
         chosen = epoch_rows(len(rows), min(recipe.batch, len(rows)), step, recipe.seed)
-        batch = drop_modalities(data.products(rows[chosen]), generator(recipe.seed, step))
-        logits, wanted = model.classify(batch).float(), target[chosen].to(model.device)
-        losses = {"category": F.cross_entropy(logits, wanted, label_smoothing=0.05)}
-        above = {f"level {place + 1}": level_cross_entropy(logits, level, wanted) for place, level in enumerate(levels)}
-        yield losses | above
+
+        def losses(batch: Batch) -> Losses:
+            logits, wanted = model.classify(batch).float(), target[chosen].to(model.device)
+            found = {"category": F.cross_entropy(logits, wanted, label_smoothing=0.05)}
+            above = {f"level {place + 1}": level_cross_entropy(logits, level, wanted) for place, level in enumerate(levels)}
+            return found | above
+
+        def draw() -> Batch:
+            return drop_modalities(data.products(rows[chosen]), generator(recipe.seed, step))
+
+        return [Update(draw, losses, lambda: data.names(rows[chosen]))]
 
     history = train(model, updates, recipe, checkpoints, "fine-tuning categorize")
     model.class_words.fit(data.texts.ids[rows], data.texts.mask[rows], target)
@@ -136,26 +142,32 @@ def retrieve(model: Architecture, data: ProductData, recipe: Recipe, checkpoints
     fuses = not isinstance(model, DualEncoder)
     leaf = categories(data)
 
-    def updates(step: int) -> Iterator[Losses]:
-        drawn = pages[epoch_rows(len(pages), min(2 * recipe.batch, len(pages)), step, recipe.seed)]
-        losses = _page_losses(model, data, drawn, leaf[drawn], wanted)
-        pairs_of = {source: pairs.draw(source, recipe.batch, step, recipe.seed) for source in sources}
+    def updates(step: int) -> list[Update]:
+        rows = pages[epoch_rows(len(pages), min(2 * recipe.batch, len(pages)), step, recipe.seed)]
         turn = sources[step % len(sources)] if sources and fuses else None
-        yield losses | cross_pair_update(model, data, pairs_of, turn, recipe.batch)
+
+        def draw() -> tuple[Pages, dict[str, CrossPairs]]:
+            drawn = {source: pairs.draw(source, recipe.batch, step, recipe.seed) for source in sources}
+            return draw_pages(data, rows), {source: cross_pairs(data, each) for source, each in drawn.items()}
+
+        def losses(drawn: tuple[Pages, dict[str, CrossPairs]]) -> Losses:
+            return _page_losses(model, drawn[0], leaf[rows], wanted) | cross_pair_update(model, drawn[1], turn, recipe.batch)
+
+        return [Update(draw, losses, lambda: data.names(rows))]
 
     history = train(model, updates, recipe, checkpoints, "fine-tuning retrieve")
     average_weights(model.eval(), pretrained, data, wanted)
     return history
 
 
-def _page_losses(model: Architecture, data: ProductData, drawn: Tensor, leaf: Tensor, wanted: Sequence[str]) -> Losses:
+def _page_losses(model: Architecture, drawn: Pages, leaf: Tensor, wanted: Sequence[str]) -> Losses:
     """The terms among the pages `drawn` themselves: image <-> text, and product -> products of its `leaf` category."""
     if not {"image_text", "product"} & set(wanted):
         return {}
-    page = model.unimodal(model.encode(data.products(drawn)))
+    page = model.unimodal(model.encode(drawn.batch))
     losses: Losses = {}
     if "image_text" in wanted:
-        losses["itc"] = symmetric_info_nce(page.image, page.text, same(data.groups[drawn]).to(model.device), model.scale)
+        losses["itc"] = symmetric_info_nce(page.image, page.text, drawn.positives.to(model.device), model.scale)
     if "product" in wanted:
         losses["product"] = supervised_contrast(F.normalize(page.image + page.text, dim=1), leaf.to(model.device), model.scale)
     return losses

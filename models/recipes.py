@@ -1,4 +1,4 @@
-"""How long each training runs: a pure function of architecture, size and how many products there are to learn from."""
+"""How long and how each training runs: a pure function of architecture, size and how many products there are to learn from."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Recipe:
-    """How long and how fast one training runs. `fused` rows of each batch go through the joint encoder."""
+    """One training. `fused` rows of each batch go through the joint encoder. Batches are those of all processes together."""
 
     steps: int
     batch: int
@@ -19,6 +19,13 @@ class Recipe:
     seed: int = 17
     checkpoint_every: int = 50  # steps
     objectives: tuple[str, ...] = ()  # families of the architecture to train; empty: all of them
+    accumulate: int = 1  # batches a step of the optimiser
+    chunk: int = 0  # rows of contrast at a time, see `models.chunks`; 0: all
+    average: float = 0.0  # share of the exponential moving average that a step keeps; the average is the result; 0: no average
+    recompute: bool = False  # activations of layers anew in backward: a third slower, a fraction of the memory
+    sharded: bool = False  # weights, gradients and optimiser over the processes (FSDP2); else a copy in each (DDP)
+    compiled: bool = False  # the image tower by torch.compile
+    precision: str = ""  # of Lightning: 32-true, bf16-mixed; empty: what the device is made for
 
 
 _TINY = Recipe(steps=40, batch=32, fused=8, learning_rate=1e-3, checkpoint_every=4)

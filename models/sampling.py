@@ -5,8 +5,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from goodsight.errors import InputError
 from models.dataset import SOURCES, ProductData
+from models.distributed import world
 from models.draws import generator
+
+
+def whole_share(batch: int, count: int) -> int:
+    """The largest batch of at most `batch` of `count` rows that all processes have an equal share of.
+
+    Raises `InputError` when there is not a row for each.
+    """
+    size = min(batch, count) // world() * world()
+    if not size:
+        raise InputError(f"A batch of {min(batch, count)} rows cannot be shared by {world()} processes.", "Train with fewer processes.")
+    return size
 
 
 def epoch_rows(count: int, batch: int, step: int, seed: int) -> Tensor:
@@ -47,7 +60,7 @@ class PairSampler:
     def draw(self, source: str, batch: int, step: int, seed: int) -> dict[str, Tensor]:
         """`query` and/or `view` rows and the `product` row of each pair, `(B,)`; B <= `batch` when there are fewer pairs."""
         count = self.count(source)
-        positions = epoch_rows(count, min(batch, count), step, seed)
+        positions = epoch_rows(count, whole_share(batch, count), step, seed)
         dice = generator(seed, step, 7)
         if source == "post":
             view, product = zip(*(self.posts[p] for p in positions.tolist()), strict=True)

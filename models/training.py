@@ -1,26 +1,61 @@
-"""The training loop: optimiser, schedule, checkpoints that resume exactly, progress. One loop for every architecture and task."""
+"""The training loop, one for every architecture and task: on one CPU, on one GPU, or on as many as torchrun starts.
+
+Lightning Fabric has the device, the precision and the strategy: DDP, or FSDP2 where a recipe shards. Everything random is drawn
+from the seed, the step and the rank, so a checkpoint needs no state of generators or samplers to go on exactly.
+"""
 
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Callable, Iterable
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.fabric import Fabric
-from safetensors.torch import load_file, save_file
+from lightning.fabric.strategies import DDPStrategy, ModelParallelStrategy
 from torch import Tensor, nn
 
-from goodsight.files import read_json, whole_folder, write_bytes, write_json
+from goodsight.errors import PreemptedError, RefusedError
+from goodsight.files import write_bytes
 from goodsight.progress import note, track
+from models import distributed
+from models.checkpoints import Checkpoints
 from models.draws import generator
 from models.recipes import Recipe
+from models.sharding import recomputed, shard
+from models.speed import Speed
 from models.towers import native_bf16
 
-Updates = Callable[[int], Iterable[dict[str, Tensor]]]
+Losses = dict[str, Tensor]
 History = list[dict[str, float]]
 PRETRAINED_SHARE = 0.1  # of the learning rate (papers.md 4.3)
+AHEAD = 2  # steps whose batches are drawn ahead for a GPU
+TOLD_EVERY = 10  # steps on a GPU: to ask for a loss is to wait for it
+NAMED = 5  # products of a batch that an error names
+
+
+@dataclass(frozen=True)
+class Update:
+    """One pass forward, backward and through the optimiser."""
+
+    draw: Callable[[], Any]  # its batch, on the CPU; for a GPU in another thread, ahead of time
+    losses: Callable[[Any], Losses]  # what the model makes of it; empty: no row has what the terms need
+    products: Callable[[], list[str]]  # the ids of what it draws, on all processes
+
+    def __call__(self) -> Losses:
+        """Both at once."""
+        return self.losses(self.draw())
+
+
+Updates = Callable[[int], list[Update]]
+Told = Callable[[int, dict[str, float]], None]
 
 
 def precision(device: torch.device) -> tuple[str, str]:
@@ -55,87 +90,263 @@ def trainable_state(model: nn.Module) -> dict[str, Tensor]:
     return {name: value for name, value in model.state_dict().items() if name not in frozen}
 
 
-def save_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, step: int, history: History) -> None:
-    """Writes a whole checkpoint after `step` steps and removes the older ones. Tensors only: safetensors and JSON."""
-    tensors = {f"model.{name}": value.contiguous() for name, value in trainable_state(model).items()}
-    state = optimizer.state_dict()
-    for index, slots in state["state"].items():
-        tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value).contiguous() for name, value in slots.items()}
-    with whole_folder(folder / f"step-{step:07d}") as aside:
-        save_file(tensors, aside / "tensors.safetensors")
-        write_json(aside / "state.json", {"step": step, "history": history, "groups": state["param_groups"]})
-    for old in sorted(folder.glob("step-*"))[:-1]:
-        shutil.rmtree(old)
+def _fabric(device: torch.device, kind: str, recipe: Recipe) -> Fabric:
+    distributed.start()
+    strategy: Any = "auto"
+    if distributed.world() > 1:
+        data = distributed.world()
+        strategy = (
+            ModelParallelStrategy(shard, data_parallel_size=data, tensor_parallel_size=1, save_distributed_checkpoint=False)
+            if recipe.sharded
+            else DDPStrategy(find_unused_parameters=True, forward_sync_buffers=False)  # an update leaves out the heads of the other
+        )
+    devices, nodes = distributed.machines()
+    where = "cuda" if device.type == "cuda" else "cpu"
+    return Fabric(accelerator=where, strategy=strategy, devices=devices, num_nodes=nodes, precision=kind)  # type: ignore[arg-type]
 
 
-def load_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, History]:
-    """Restores the newest checkpoint. Returns the step to go on from (0 without one) and the history so far."""
-    found = sorted(folder.glob("step-*"))
-    if not found:
-        return 0, []
-    tensors = load_file(found[-1] / "tensors.safetensors")
-    state = read_json(found[-1] / "state.json")
-    weights = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
-    model.load_state_dict(weights, strict=False)
-    slots: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        if name.startswith("optimizer."):
-            _, index, slot = name.split(".", 2)
-            slots.setdefault(int(index), {})[slot] = value
-    optimizer.load_state_dict({"state": slots, "param_groups": state["groups"]})
-    return int(state["step"]), list(state["history"])
+class _Pass(nn.Module):
+    """What Fabric wraps: a forward pass of it is the losses of one update, whichever parts of the model they call."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, losses: Callable[[], Losses]) -> Losses:
+        return losses()
 
 
-def train(model: nn.Module, updates: Updates, recipe: Recipe, checkpoints: Path, what: str) -> History:
-    """Runs `recipe.steps` steps; each step runs every update of `updates(step)` forward, backward and through the optimiser.
+@dataclass
+class _Row:
+    """What one step gave, still on the device: losses, the largest norm of its gradients, the products of its batches."""
 
-    Goes on from the newest whole checkpoint; the result is the same as without the interruption. Returns one row a
-    step: `{step, loss, <objective>...}`.
+    step: int
+    losses: Losses
+    norm: Tensor
+    products: list[Callable[[], list[str]]]
+
+
+class _Training:
+    """A model, its optimiser and its moving average, as Fabric spreads them."""
+
+    def __init__(self, model: nn.Module, recipe: Recipe, kind: str) -> None:
+        self.model, self.recipe = model, recipe
+        self.device = next(model.parameters()).device
+        self.fabric = _fabric(self.device, kind, recipe)
+        self.fabric.launch()
+        if recipe.compiled:
+            model.get_submodule("towers.image").compile()
+        self.wrapped = self.fabric.setup_module(_Pass(model), move_to_device=False)
+        self.optimizer = _optimizer(model, recipe)
+        self.weights = {name: value for name, value in model.named_parameters() if value.requires_grad}
+        self.average = {name: value.detach().clone() for name, value in self.weights.items()} if recipe.average else {}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that a checkpoint has, by name."""
+        found = {f"model.{name}": value for name, value in trainable_state(self.model).items()}
+        found |= {f"average.{name}": value for name, value in self.average.items()}
+        for name, value in self.weights.items():
+            slots = self.optimizer.state.get(value, {})
+            found |= {f"optimizer.{slot}.{name}": slots[slot] for slot in slots if slot != "step"}
+        return found
+
+    def updates_of(self) -> dict[str, int]:
+        """How often the optimiser has changed each weight."""
+        return {name: int(self.optimizer.state[value]["step"]) for name, value in self.weights.items() if value in self.optimizer.state}
+
+    def restore(self, kept: Checkpoints) -> tuple[int, History]:
+        """Goes back to the newest checkpoint: the step to go on from (0 without one), and the history so far."""
+        path = kept.newest()
+        if path is None:
+            return 0, []
+        state = kept.read_state(path)
+        for name, count in state["updates"].items():
+            value = self.weights[name]
+            fresh = {slot: torch.zeros_like(value) for slot in ("exp_avg", "exp_avg_sq")}
+            self.optimizer.state[value] = {"step": torch.tensor(float(count)), **fresh}
+        kept.read_tensors(path, self.tensors())
+        return int(state["step"]), list(state["history"])
+
+    def step(self, step: int, batches: list[list[tuple[Update, Any]]]) -> _Row:
+        """Runs the updates of one step, each over the batches that one step of the optimiser accumulates."""
+        torch.manual_seed(generator(self.recipe.seed, step, *([distributed.rank()] if distributed.rank() else [])).initial_seed())
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.learning_rate * learning_rate_share(step, self.recipe) * group["share"]
+        row = _Row(step, {}, torch.zeros((), device=self.device), [])
+        for same in zip(*batches, strict=True):
+            self._update(row, same)
+        return row
+
+    def _update(self, row: _Row, drawn: tuple[tuple[Update, Any], ...]) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        learnt = False
+        for place, (update, batch) in enumerate(drawn):
+            row.products.append(update.products)
+            waits = distributed.world() > 1 and place + 1 < len(drawn)
+            with self.fabric.no_backward_sync(self.wrapped, enabled=True) if waits else _nothing():
+                losses = self.wrapped(lambda: update.losses(batch))  # noqa: B023  # called at once
+                if losses:
+                    self.fabric.backward(torch.stack([value.float() for value in losses.values()]).sum() / len(drawn))
+                    learnt = True
+            for name, value in losses.items():
+                row.losses[name] = row.losses.get(name, 0) + value.detach().float() / len(drawn)
+        if learnt:
+            norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.gradient_norm).detach()
+            row.norm = torch.maximum(row.norm, norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
+            self.optimizer.step()
+            if self.average:
+                with torch.no_grad():
+                    torch._foreach_lerp_(list(self.average.values()), list(self.weights.values()), 1 - self.recipe.average)
+
+    @torch.no_grad()
+    def finish(self) -> None:
+        """The moving average, if there is one, is the result."""
+        for name, value in self.average.items():
+            self.weights[name].copy_(value)
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+def train(
+    model: nn.Module,
+    updates: Updates,
+    recipe: Recipe,
+    checkpoints: Path,
+    what: str,
+    measure: Callable[[], float] | None = None,
+    told: Told | None = None,
+) -> History:
+    """Trains `model` in place for `recipe.steps` steps; returns one row a step: `{step, loss, <objective>...}`.
+
+    Goes on from the newest whole checkpoint; the result is the same as without the interruption, whatever the number of
+    processes then and now draws alike. `measure` is asked at each checkpoint (higher is better) and the best is kept too;
+    `told` gets the figures of a step. Every process of a group calls this with the same arguments.
+
+    Raises `PreemptedError` after a SIGTERM, with a checkpoint written, and `RefusedError` when a loss or a gradient is no
+    number: which, of which batch, and the last checkpoint is from before.
     """
-    device = next(model.parameters()).device
-    kind, reason = precision(device)
-    fabric = Fabric(accelerator="cuda" if device.type == "cuda" else "cpu", devices=1, precision=kind)  # type: ignore[arg-type]
-    note(f"{what}: {recipe.steps} steps of {recipe.batch}, precision {kind} ({reason})")
-    optimizer = _optimizer(model, recipe)
-    start, history = load_checkpoint(checkpoints, model, optimizer)
-    if start:
-        note(f"{what}: going on from the checkpoint after step {start}")
-    model.train()
-    for step in track(range(start, recipe.steps), what, "steps", total=recipe.steps, done=start):
-        torch.manual_seed(generator(recipe.seed, step).initial_seed())
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * learning_rate_share(step, recipe) * group["share"]
-        history.append(_step(fabric, model, optimizer, updates(step), recipe.gradient_norm, step))
-        if (step + 1) % recipe.checkpoint_every == 0 or step + 1 == recipe.steps:
-            save_checkpoint(checkpoints, model, optimizer, step + 1, history)
+    kind, reason = (recipe.precision, "as asked") if recipe.precision else precision(next(model.parameters()).device)
+    training = _Training(model, recipe, kind)
+    with Checkpoints(checkpoints) as kept, _stop_asked() as stop, recomputed(model, recipe.recompute):
+        start, history = training.restore(kept)
+        telling = _Telling(training, kept, history, what, told)
+        telling.start(start, kind, reason)
+        model.train()
+        for step, batches in _shown(_drawn(updates, range(start, recipe.steps), recipe, training.device), what, recipe.steps, start):
+            with telling.speed.counting():
+                telling.rows.append(training.step(step, batches))
+            stopped = distributed.any_rank(stop.is_set())
+            kept_now = stopped or step + 1 == recipe.steps or (step + 1) % recipe.checkpoint_every == 0
+            if kept_now or training.device.type == "cpu" or (step + 1) % TOLD_EVERY == 0:
+                telling.tell()
+            if kept_now:
+                measured = _measured(model, measure) if measure and not recipe.sharded else None
+                kept.save(step + 1, training.tensors(), {"history": list(history), "updates": training.updates_of(), "measured": measured})
+            if stopped and step + 1 < recipe.steps:
+                kept.wait()
+                told_where = f"{what} was asked to stop after step {step + 1} of {recipe.steps}."
+                raise PreemptedError(told_where, "The same command goes on from there.")
+    training.finish()
     return history
 
 
-def _step(
-    fabric: Fabric,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    updates: Iterable[dict[str, Tensor]],
-    gradient_norm: float,
-    step: int,
-) -> dict[str, float]:
-    row: dict[str, float] = {"step": float(step)}
-    pending = iter(updates)
-    while True:
-        optimizer.zero_grad(set_to_none=True)
-        with fabric.autocast():
-            losses = next(pending, None)
-        if losses is None:
-            break
-        if not losses:  # no row of this batch has what its terms need
-            continue
-        total = torch.stack([value.float() for value in losses.values()]).sum()
-        fabric.backward(total)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), gradient_norm)
-        optimizer.step()
-        row |= {name: round(float(value.detach()), 5) for name, value in losses.items()}
-    row["loss"] = round(sum(value for name, value in row.items() if name != "step"), 5)
-    return row
+def _measured(model: nn.Module, measure: Callable[[], float]) -> float:
+    value = measure()
+    model.train()
+    return value
+
+
+def _drawn(
+    updates: Updates, steps: range, recipe: Recipe, device: torch.device
+) -> Iterator[tuple[int, list[list[tuple[Update, Any]]]]]:
+    """Each step with its batches; for a GPU they are drawn by another thread while it computes."""
+
+    def draw(step: int) -> list[list[tuple[Update, Any]]]:
+        wanted = (updates(step * recipe.accumulate + place) for place in range(recipe.accumulate))
+        return [[(update, update.draw()) for update in each] for each in wanted]
+
+    if device.type == "cpu":
+        yield from ((step, draw(step)) for step in steps)
+        return
+    with ThreadPoolExecutor(1) as thread:
+        coming = {step: thread.submit(draw, step) for step in steps[:AHEAD]}
+        for step in steps:
+            if step + AHEAD in steps:
+                coming[step + AHEAD] = thread.submit(draw, step + AHEAD)
+            yield step, coming.pop(step).result()
+
+
+def _shown(steps: Iterable[Any], what: str, total: int, done: int) -> Iterable[Any]:
+    return track(steps, what, "steps", total=total, done=done) if distributed.rank() == 0 else steps
+
+
+@contextmanager
+def _stop_asked() -> Iterator[threading.Event]:
+    """Yields what SIGTERM sets within the block, where this thread may handle signals."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: asked.set())
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+class _Telling:
+    """Turns what steps gave into rows of the history, figures for who listens, and an error where a number is none."""
+
+    def __init__(self, training: _Training, kept: Checkpoints, history: History, what: str, told: Told | None) -> None:
+        self.training, self.kept, self.history, self.what, self.told = training, kept, history, what, told
+        self.rows: list[_Row] = []
+        self.speed = Speed(training.device)
+
+    def start(self, step: int, kind: str, reason: str) -> None:
+        """Says what is about to run, and why so."""
+        recipe, world = self.training.recipe, distributed.world()
+        how = f" in {world} processes, {'sharded' if recipe.sharded else 'a copy each'}" if world > 1 else ""
+        if distributed.rank() == 0:
+            note(f"{self.what}: {recipe.steps} steps of {recipe.batch}{how}, precision {kind} ({reason})")
+            if step:
+                note(f"{self.what}: going on from the checkpoint after step {step}")
+
+    def tell(self) -> None:
+        """Fetches the figures of the steps since the last call."""
+        rows, self.rows = self.rows, []
+        values = torch.stack([value for row in rows for value in (*row.losses.values(), row.norm)]).tolist()
+        found, norms, place = [], [], 0
+        for row in rows:
+            figures = dict(zip(row.losses, values[place : place + len(row.losses)], strict=True))
+            norm = values[place + len(row.losses)]
+            place += len(row.losses) + 1
+            self._check(row, figures, norm)
+            found.append({name: round(value, 5) for name, value in figures.items()})
+            norms.append(norm)
+        samples = len(rows[-1].products[0]()) * self.training.recipe.accumulate * len(rows)
+        speed = self.speed.since(len(rows), samples)
+        for row, figures, norm in zip(rows, distributed.mean_rows(found), norms, strict=True):
+            self.history.append({"step": float(row.step), **figures, "loss": round(sum(figures.values()), 5)})
+            if self.told and distributed.rank() == 0:
+                rate = self.training.recipe.learning_rate * learning_rate_share(row.step, self.training.recipe)
+                self.told(row.step, {**self.history[-1], "gradient_norm": norm, "learning_rate": rate, **speed})
+
+    def _check(self, row: _Row, figures: dict[str, float], norm: float) -> None:
+        bad = [f"{name} {value}" for name, value in figures.items() if not isfinite(value)] or [f"gradient norm {norm}"]
+        if isfinite(norm) and all(isfinite(value) for value in figures.values()):
+            return
+        products = list(dict.fromkeys(name for each in row.products for name in each()))
+        batch = ", ".join(products[:NAMED]) + (f" and {len(products) - NAMED} others" if len(products) > NAMED else "")
+        self.kept.wait()
+        last = self.kept.newest()
+        raise RefusedError(
+            f"{self.what}: step {row.step + 1} gave {', '.join(bad)} on the batch of the products {batch}.",
+            f"The last good checkpoint is {last}. Look at these products, or train at a lower learning rate."
+            if last else "Look at these products, or train at a lower learning rate.",
+        )  # fmt: skip
 
 
 def write_history(path: Path, history: History) -> None:

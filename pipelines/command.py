@@ -12,9 +12,18 @@ import typer
 
 import goodsight
 from goodsight.errors import GoodsightError, InputError
-from pipelines import audit_command, catalogue_command, features_command, gate_command, keys_command, models_command, rollout_command
+from pipelines import (
+    audit_command,
+    catalogue_command,
+    features_command,
+    gate_command,
+    keys_command,
+    models_command,
+    pipeline_command,
+    rollout_command,
+)
 from pipelines.bulk_command import answer_catalogue
-from pipelines.options import WHICH, Home, Json, home_of, print_json, refused
+from pipelines.options import WHICH, Home, Json, home_of, policy_text, print_json, refused
 
 app = typer.Typer(
     name="goodsight",
@@ -24,17 +33,15 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-pipeline_app = typer.Typer(help="The pipelines for a cluster.", no_args_is_help=True)
 app.add_typer(audit_command.app, name="audit")
 app.add_typer(catalogue_command.app, name="catalogue")
 app.add_typer(features_command.app, name="features")
 app.add_typer(gate_command.app, name="gate")
 app.add_typer(keys_command.app, name="keys")
 app.add_typer(models_command.app, name="models")
+app.add_typer(pipeline_command.app, name="pipeline")
 app.add_typer(rollout_command.app, name="rollout")
-app.add_typer(pipeline_app, name="pipeline")
 
-Pipeline = Literal["retrain", "bulk"]
 Runner = Literal["process", "docker"]
 Count = Annotated[int, typer.Option("-k", min=1, max=100, help="How many answers.")]
 
@@ -80,7 +87,7 @@ def run(
     folder = None if revision else catalogue or _sample()
     name = folder.resolve().name if folder else ""
     release = "rollout" if rollout else "switch"
-    result = run_pipeline(Wanted(folder, name, architecture, size, seed, _policy(policy), quiet, revision, release, runner))
+    result = run_pipeline(Wanted(folder, name, architecture, size, seed, policy_text(policy), quiet, revision, release, runner))
     if not quiet:
         closing_table(result)
     if as_json:
@@ -90,16 +97,6 @@ def run(
         raise refused(f"The data was refused before training. {result['data_reason']}", f"See {docs}")
     if result["verdict"] != "promote":
         raise refused("The gate rejected the candidate; what serves now goes on serving.", f"goodsight gate explain {result['run_id']}")
-
-
-def _policy(path: Path | None) -> str:
-    """The text of a policy file, checked before anything runs; empty for the default."""
-    from lineage.policy import Policy
-
-    if path is None:
-        return ""
-    Policy.load(path)
-    return path.read_text()
 
 
 def _sample() -> Path:
@@ -223,17 +220,6 @@ def _asked(text: str, attributes: str, **media: Path | None) -> dict[str, Any]:
         except ValueError as error:
             raise InputError(f"--attributes is no JSON: {error}.", """Give an object: --attributes '{"colour": "red"}'""") from error
     return found
-
-
-@pipeline_app.command("compile")
-def pipeline_compile(
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="The YAML file to write (default: its name).")] = None,
-    name: Annotated[Pipeline, typer.Option("--pipeline", help="retrain, or bulk: answers for every product.")] = "retrain",
-) -> None:
-    """Compile a pipeline to YAML for Kubeflow Pipelines."""
-    from pipelines.compile import compile_pipeline
-
-    typer.echo(f"Wrote {compile_pipeline(output or Path(f'goodsight-{name}.yaml'), name)}")
 
 
 def main() -> None:

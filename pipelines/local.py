@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from goodsight.digests import sha256_json
 from goodsight.errors import ERRORS, GoodsightError
@@ -20,6 +20,9 @@ from goodsight.files import exclusive, read_json, write_json
 from goodsight.settings import settings, silence_telemetry
 from lineage import champion, record
 from pipelines.events import Listener, Story
+
+if TYPE_CHECKING:
+    from kfp.dsl.graph_component import GraphComponent
 
 
 @dataclass(frozen=True)
@@ -176,13 +179,24 @@ def _execute(arguments: dict[str, Any], folder: Path, listener: Listener, runner
     with warnings.catch_warnings(), contextlib.redirect_stdout(listener):
         warnings.simplefilter("ignore")
         try:
-            retrain(**arguments)
+            _on_this_machine(retrain)(**arguments)
         except RuntimeError as error:
             raise _explained(listener.story.error, error, folder) from error
         finally:
             end(runner)
     story = listener.story
     return Outcome(cache.hits, story.steps, story.peak_rss_bytes, cache.outputs)
+
+
+def _on_this_machine(pipeline: GraphComponent) -> GraphComponent:
+    """What is asked for is named already, so it may come from the cache; and a step that failed is not tried again, but told."""
+    spec = pipeline.pipeline_spec
+    for dag in (spec.root.dag, *(component.dag for component in spec.components.values())):
+        for name, task in dag.tasks.items():
+            task.ClearField("retry_policy")
+            if name == "resolve-component":
+                task.caching_options.enable_cache = True
+    return pipeline
 
 
 def _explained(event: dict[str, str] | None, error: RuntimeError, folder: Path) -> GoodsightError:

@@ -36,6 +36,16 @@ def home_of(home: Path | None) -> Path:
     return settings().root
 
 
+def policy_text(path: Path | None) -> str:
+    """The text of a policy file, checked before anything runs; empty for the default."""
+    from lineage.policy import Policy
+
+    if path is None:
+        return ""
+    Policy.load(path)
+    return path.read_text()
+
+
 def write_page(path: Path, page: str) -> None:
     """Writes a page of HTML, and says where."""
     from goodsight.files import write_bytes

@@ -14,39 +14,44 @@ from components.gate import gate_component
 from components.index import index_component
 from components.pretrain import pretrain_component
 from components.register import register_component
+from components.resolve import resolve_component
 from components.snapshot import snapshot_component
 from components.validate import validate_component
 from goodsight.digests import code_digest
 from models.config import TASKS
 from pipelines.pods import on_cluster
 
-STEPS = ("snapshot", "validate", "features", "pretrain", "finetune", "evaluate", "gate", "register", "index", "deploy")
+STEPS = ("resolve", "snapshot", "validate", "features", "pretrain", "finetune", "evaluate", "gate", "register", "index", "deploy")
 CODE = {name: code_digest(f"components.steps.{name}") for name in STEPS}
 
 
 @dsl.pipeline(name="goodsight-retrain", description="From a product catalogue to a gated, registered, served model.")
 def retrain(
-    revision: str,
+    revision: str = "newest",
     architecture: str = "commercemm",
     size: str = "small",
     seed: int = 17,
-    champion: str = "",
+    champion: str = "current",
     max_quarantined: float = 0.2,
     policy: str = "",
-    overrides: str = "",
+    overrides: str = "current",
     release: str = "switch",
     run_id: str = "",
 ) -> None:
-    """`revision` is a version of the catalogue, `champion` the registered version to compare with (empty: none serves),
+    """`revision` is a version of the catalogue (`newest`: the one imported last), `champion` the registered version to compare with
 
-    `policy` the YAML text of the gate's policy (empty: the one of this release). The gate reads the overrides in the
-    ledger; `overrides` is their digest, so that it judges again when they change. `release` is how the version comes to serve:
-    `switch` at once, `rollout` by `goodsight rollout start`.
+    (`current`: the one that is champion when the run begins; empty: none serves), `policy` the YAML text of the gate's policy
+    (empty: the one of this release). The gate reads the overrides in the ledger; `overrides` is their digest (`current`: of
+    those in force), so that it judges again when they change. `release` is how the version comes to serve: `switch` at once,
+    `rollout` by `goodsight rollout start`.
     """
     exit_task = on_cluster(finish_component(run_id=run_id, revision=revision))
     exit_task.set_caching_options(False)
     with dsl.ExitHandler(exit_task, name="run"):
-        raw = on_cluster(snapshot_component(revision=revision, code=CODE["snapshot"])).outputs["snapshot"]
+        named = on_cluster(resolve_component(revision=revision, champion=champion, overrides=overrides, code=CODE["resolve"]))
+        named.set_caching_options(False)
+        version, reigning = named.outputs["revision"], named.outputs["champion"]
+        raw = on_cluster(snapshot_component(revision=version, code=CODE["snapshot"])).outputs["snapshot"]
         checked = on_cluster(validate_component(raw=raw, max_quarantined=max_quarantined, code=CODE["validate"]))
         data = checked.outputs["snapshot"]
         with dsl.If(checked.outputs["Output"] == "passed", name="data-passed"):
@@ -54,7 +59,7 @@ def retrain(
             table = features.outputs["table"]
             shape = {"architecture": architecture, "size": size, "seed": seed}
             pretrained = pretrain_component(snapshot=data, table=table, code=CODE["pretrain"], **shape)
-            on_cluster(pretrained, cpu="4", memory="16G")
+            on_cluster(pretrained, cpu="4", memory="16G", hours=24 * 7, shared_memory="4Gi")
             with dsl.ParallelFor(list(TASKS), name="tasks", parallelism=1) as task:
                 tuned = finetune_component(
                     task=task,
@@ -64,13 +69,13 @@ def retrain(
                     seed=seed,
                     code=CODE["finetune"],
                 )
-                on_cluster(tuned, cpu="4", memory="16G")
+                on_cluster(tuned, cpu="4", memory="16G", hours=24, shared_memory="4Gi")
             measured = evaluate_component(
                 bundles=dsl.Collected(tuned.outputs["bundle"]),
                 pretraining=pretrained.outputs["curve"],
                 snapshot=data,
                 table=table,
-                champion=champion,
+                champion=reigning,
                 code=CODE["evaluate"],
             )
             on_cluster(measured, memory="8G")
@@ -78,7 +83,7 @@ def retrain(
                 evaluation=measured.outputs["evaluation"],
                 champion_evaluation=measured.outputs["champion_evaluation"],
                 policy=policy,
-                overrides=overrides,
+                overrides=named.outputs["overrides"],
                 code=CODE["gate"],
             )
             on_cluster(judged)
@@ -89,7 +94,7 @@ def retrain(
                     verdict=judged.outputs["verdict"],
                     plots=measured.outputs["plots"],
                     snapshot=data,
-                    revision=revision,
+                    revision=version,
                     code=CODE["register"],
                     **shape,
                 )
@@ -105,7 +110,7 @@ def retrain(
                     snapshot=data,
                     store=features.outputs["store"],
                     version=registered.outputs["Output"],
-                    champion=champion,
+                    champion=reigning,
                     release=release,
                     code=CODE["deploy"],
                 )

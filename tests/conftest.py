@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
@@ -62,6 +62,18 @@ def chromium() -> str:
         missing = "No chromium, chromium-browser or google-chrome on the PATH (Debian: apt-get install chromium)."
         pytest.fail(missing) if os.environ.get("GOODSIGHT_REQUIRE_BROWSER") == "1" else pytest.skip(missing)
     return found
+
+
+@pytest.fixture(scope="session")
+def rendered() -> dict[str, list[dict[str, Any]]]:
+    """Overlay of k8s -> its objects. Without a kubectl that renders them skipped or, where GOODSIGHT_REQUIRE_KUBECTL is 1, failed."""
+    from checks.manifests import OVERLAYS, render
+
+    try:
+        return {overlay: render(overlay) for overlay in OVERLAYS}
+    except RuntimeError as error:
+        missing = str(error)
+    return pytest.fail(missing) if os.environ.get("GOODSIGHT_REQUIRE_KUBECTL") == "1" else pytest.skip(missing)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,22 @@ from pathlib import Path
 
 
 def pretrain(snapshot: Path, table: Path, architecture: str, size: str, seed: int, bundle: Path, curve: Path) -> str:
-    """Writes the pretrained bundle and its loss curve (JSON lines); returns the bundle's digest."""
+    """Writes the pretrained bundle and its loss curve (JSON lines); returns the bundle's digest.
+
+    Trains in this process, or as a TrainJob on the cluster where `train_runtime` names its runtime.
+    """
+    from components.train_job import train_on_cluster
+    from goodsight.settings import settings
+
+    train = train_on_cluster if settings().train_runtime else train_here
+    return train(snapshot, table, architecture, size, seed, bundle, curve)
+
+
+def train_here(snapshot: Path, table: Path, architecture: str, size: str, seed: int, bundle: Path, curve: Path) -> str:
+    """Trains on this rank, one of those that torchrun started or alone; the first one writes bundle and curve.
+
+    Returns the bundle's digest, on the other ranks nothing.
+    """
     import torch
 
     import models.pretraining
@@ -13,6 +28,8 @@ def pretrain(snapshot: Path, table: Path, architecture: str, size: str, seed: in
     from components.steps.state import checkpoints, feature_cache
     from goodsight.digests import code_digest
     from goodsight.settings import settings
+    from lineage.training_run import TrainingRun
+    from models import distributed
     from models.architectures import build
     from models.bundle import PRETRAINED, Bundle
     from models.config import as_dict, model_config
@@ -20,19 +37,26 @@ def pretrain(snapshot: Path, table: Path, architecture: str, size: str, seed: in
     from models.features import FeatureCache, load_product_data
     from models.preprocess import preprocess_for
     from models.recipes import pretraining
+    from models.sharding import whole
     from models.towers import tokenizer_of
     from models.training import write_history
 
     torch.set_num_threads(settings().threads)
+    distributed.start()
     config = model_config(architecture, size)
     torch.manual_seed(seed)
     model = build(config).load_pretrained().to(device())
     preprocess = preprocess_for(config, tokenizer_of(config.text_tower))
-    data = load_product_data(snapshot, table, FeatureCache(feature_cache(), model, preprocess), model.learns_from_scenes)
+    with distributed.first_alone():  # the first rank of a machine fills the cache, the others find it full
+        data = load_product_data(snapshot, table, FeatureCache(feature_cache(), model, preprocess), model.learns_from_scenes)
     recipe = pretraining(architecture, size, len(data.rows("train", "catalogue")), seed)
     digest = Snapshot.open(snapshot).digest
     place = checkpoints("pretrain", digest, as_dict(config), asdict(recipe), code_digest("models.pretraining"))
-    history = models.pretraining.pretrain(model, data, preprocess, recipe, place)
+    with TrainingRun(f"pretrain {architecture} {size}", place, {"snapshot": digest, **asdict(recipe)}) as run:
+        history = models.pretraining.pretrain(model, data, preprocess, recipe, place, run.told)
+    trained = whole(model)
+    if distributed.rank():
+        return ""
     write_history(curve, history)
     provenance = {"snapshot": digest, "recipe": asdict(recipe), "code": code_digest("components.steps.pretrain")}
-    return Bundle(model, preprocess, PRETRAINED, provenance=provenance).save(bundle)
+    return Bundle(trained, preprocess, PRETRAINED, provenance=provenance).save(bundle)

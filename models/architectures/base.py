@@ -46,6 +46,13 @@ def presence(batch: Batch, modality: str) -> Tensor:
     return torch.zeros(len(like), dtype=torch.bool, device=like.device)
 
 
+def _one_of_scalar(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Bundles of earlier releases have the temperature as a scalar."""
+    name = f"{prefix}log_scale"
+    if name in state:
+        state[name] = state[name].reshape(1)
+
+
 class Architecture(nn.Module, ABC):
     """Base of the four. A subclass gives `unimodal`, `embeddings` and `class_features`, all of token batches (`encode`)."""
 
@@ -59,13 +66,14 @@ class Architecture(nn.Module, ABC):
         self.towers = Towers(config)
         self.class_head = nn.Linear(class_width, classes) if classes else None
         self.class_words = ClassWords(classes) if classes else None
-        self.log_scale = nn.Parameter(torch.tensor(1 / 0.07).log())
+        self.log_scale = nn.Parameter(torch.tensor([1 / 0.07]).log())  # (1,): FSDP2 shards no scalar
+        self.register_load_state_dict_pre_hook(_one_of_scalar)
         self.register_buffer("term_weights", torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]]))
 
     @property
     def scale(self) -> Tensor:
         """1 / temperature, temperature kept within [0.01, 0.5]."""
-        return self.log_scale.exp().clamp(2.0, 100.0)
+        return self.log_scale[0].exp().clamp(2.0, 100.0)
 
     @property
     def device(self) -> torch.device:

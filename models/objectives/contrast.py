@@ -1,25 +1,77 @@
-"""Contrastive objectives and their negatives. Legend: N queries, M keys, D width, B batch, Q instance queries."""
+"""Contrastive objectives and their negatives.
+
+Legend: N queries, M keys, D width, B batch, Q instance queries, R processes that train together.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from models.chunks import summed
+from models.distributed import gather, rank, world
 
-def info_nce(queries: Tensor, keys: Tensor, positives: Tensor, scale: Tensor) -> Tensor:
-    """Multi-positive InfoNCE (papers.md 1.4; targets as in BLIP retrieval): cross-entropy against `positives / sum`.
+
+def info_nce(queries: Tensor, keys: Tensor, positives: Tensor, scale: Tensor, chunk: int = 0) -> Tensor:
+    """Multi-positive InfoNCE (papers.md 1.4; targets as in BLIP retrieval): cross-entropy against `positives / sum`, a mean over
+    the queries.
 
     queries `(N, D)` and keys `(M, D)`, L2-normalised; positives `(N, M)` bool, at least one a row; scale = 1 / temperature.
+    With `chunk`, no more than that many rows of logits are there at once.
     """
+    return summed(_cross_entropies, (queries, positives), (keys, scale), chunk) / len(queries)
+
+
+def _cross_entropies(queries: Tensor, positives: Tensor, keys: Tensor, scale: Tensor) -> Tensor:
     logits = scale * queries @ keys.T
     targets = positives.to(logits.dtype)
-    return F.cross_entropy(logits, targets / targets.sum(dim=1, keepdim=True))
+    return F.cross_entropy(logits, targets / targets.sum(dim=1, keepdim=True), reduction="sum")
 
 
-def symmetric_info_nce(left: Tensor, right: Tensor, positives: Tensor, scale: Tensor) -> Tensor:
-    """Mean of both directions of `info_nce`; left `(N, D)`, right `(N, D)`, positives `(N, N)`."""
-    return (info_nce(left, right, positives, scale) + info_nce(right, left, positives.T, scale)) / 2
+@dataclass
+class Gathered:
+    """Rows of this process `(N, D)` and of all that train together `(R * N, D)`, and which of them are there `(N,)`, `(R * N,)`."""
+
+    own: Tensor
+    all: Tensor
+    own_there: Tensor
+    all_there: Tensor
+
+    @staticmethod
+    def of(rows: Tensor, there: Tensor | None = None) -> Gathered:
+        if there is None:
+            own, every = (torch.ones(count, dtype=torch.bool, device=rows.device) for count in (len(rows), len(rows) * world()))
+        else:
+            own, every = there, gather(there)
+        return Gathered(rows, gather(rows), own, every)
+
+
+def symmetric_info_nce(left: Tensor, right: Tensor, positives: Tensor, scale: Tensor, chunk: int = 0) -> Tensor:
+    """Mean of both directions of `info_nce` over the batch of all processes; left `(N, D)`, right `(N, D)`, positives `(R * N, R * N)`."""
+    found = global_info_nce(Gathered.of(left), Gathered.of(right), positives, scale, chunk)
+    assert found is not None
+    return found
+
+
+def global_info_nce(left: Gathered, right: Gathered, positives: Tensor, scale: Tensor, chunk: int = 0) -> Tensor | None:
+    """The same, of the rows that have both sides; None where no row of any process has.
+
+    Each process computes the logits of its own rows against everyone's (local loss, gather with gradient, as in OpenCLIP):
+    the mean of the processes' losses is the loss of the whole batch, and so are their gradients.
+    """
+    N, everyone = len(left.own), left.all_there & right.all_there
+    if not bool(everyone.any()):
+        return None
+    kept, mine = left.own_there & right.own_there, slice(rank() * N, (rank() + 1) * N)
+    ways = ((left.own, right.all, positives), (right.own, left.all, positives.T))
+    sums = [
+        summed(_cross_entropies, (own[kept], fits[mine][kept][:, everyone]), (others[everyone], scale), chunk)
+        for own, others, fits in ways
+    ]
+    return sum(sums) / 2 * world() / everyone.sum()  # type: ignore[return-value]
 
 
 def same(ids: Tensor, other: Tensor | None = None) -> Tensor:

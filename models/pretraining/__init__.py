@@ -12,16 +12,19 @@ from models.dataset import ProductData
 from models.preprocess import Preprocess
 from models.pretraining import commercemm, eclip, interbert, scale
 from models.recipes import Recipe
-from models.training import History, train
+from models.training import History, Told, train
 
 OBJECTIVES: dict[str, Any] = {"commercemm": commercemm, "eclip": eclip, "scale": scale, "interbert": interbert}
 
 
-def pretrain(model: Architecture, data: ProductData, preprocess: Preprocess, recipe: Recipe, checkpoints: Path) -> History:
+def pretrain(
+    model: Architecture, data: ProductData, preprocess: Preprocess, recipe: Recipe, checkpoints: Path, told: Told | None = None
+) -> History:
     """Trains `model` in place on the training split; goes on from the newest whole checkpoint in `checkpoints`.
 
-    Raises `InputError` when no product to learn from has both an image and a text, the recipe names an unknown
-    objective, or the model's towers are to be trained.
+    Of several processes every one calls it (`models.training.train`, which also says what `told` gets). Raises `InputError`
+    when no product to learn from has both an image and a text, the recipe names an unknown objective, or the model's towers
+    are to be trained.
     """
     check_trainable(model.config)
     objectives = OBJECTIVES[model.config.architecture]
@@ -31,4 +34,5 @@ def pretrain(model: Architecture, data: ProductData, preprocess: Preprocess, rec
     pages = data.whole_pages("train", "catalogue")
     if not len(pages):
         raise InputError("No product to learn from has both an image and a text.", "Add images and titles to products of the split train.")
-    return train(model, objectives.updates(model, data, pages, preprocess, recipe), recipe, checkpoints, "pretraining")
+    updates = objectives.updates(model, data, pages, preprocess, recipe)
+    return train(model, updates, recipe, checkpoints, "pretraining", told=told)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from models.architectures.base import Architecture, Embeddings
-from models.dataset import Batch, ProductData
-from models.objectives.contrast import same, symmetric_info_nce
+from models.chunks import in_chunks
+from models.dataset import MASKS, Batch, ProductData
+from models.distributed import first_of_each, gather, share, together
+from models.objectives.contrast import Gathered, global_info_nce, same
 from models.objectives.masking import mask_words
 from models.preprocess import Preprocess
 
@@ -59,40 +63,83 @@ def reread(model: Architecture, page: Batch, modality: str, ids: Tensor) -> Batc
     return model.encode({**without, f"{modality}_ids": ids})
 
 
-def omni_losses(left: Embeddings, right: Embeddings, positives: Tensor, scale: Tensor) -> Losses:
-    """Cross-pair terms x -> y of x in the left's embeddings and y in the right's (papers.md 1.4), symmetrised.
+@dataclass
+class Pages:
+    """Pages of training products: this process's `batch` of B rows, which fit which among all processes' `(R * B, R * B)`."""
+
+    batch: Batch
+    positives: Tensor
+
+
+def draw_pages(data: ProductData, rows: Tensor) -> Pages:
+    """The share of this process of the product `rows` of a step."""
+    return Pages(data.products(share(rows)), same(data.groups[together(rows)]))
+
+
+@dataclass
+class CrossPairs:
+    """Cross-pairs of one source: both sides of B pairs of this process, which fit which among all processes' `(R * B, R * B)`,
+    and whether the left side is a whole page, with something to fuse.
+    """
+
+    left: Batch
+    right: Batch
+    positives: Tensor
+    whole: bool
+
+
+def cross_pairs(data: ProductData, drawn: dict[str, Tensor]) -> CrossPairs:
+    """The share of this process of the pairs of a step (`sampling.PairSampler.draw`)."""
+    own, every = ({name: part(rows) for name, rows in drawn.items()} for part in (share, together))
+    whole = "view" in drawn and "query" in drawn
+    return CrossPairs(query_side(data, own), data.products(own["product"]), relevant(data, every), whole)
+
+
+def omni_losses(left: Embeddings, right: Embeddings, positives: Tensor, scale: Tensor, chunk: int = 0) -> Losses:
+    """Cross-pair terms x -> y of x in the left's embeddings and y in the right's (papers.md 1.4), symmetrised, over the batch of
+    all processes: positives `(R * B, R * B)`.
 
     A side without an image has no i and no m, one without a text no t and no m; each term averages over the rows that have both.
     """
-    losses = {}
-    for x, (x_rows, x_there) in _available(left).items():
-        for y, (y_rows, y_there) in _available(right).items():
-            kept = x_there & y_there
-            if bool(kept.any()):
-                losses[f"{x}->{y}"] = symmetric_info_nce(x_rows[kept], y_rows[kept], positives[kept][:, kept], scale)
+    losses, rights = {}, _available(right)
+    for x, left_rows in _available(left).items():
+        for y, right_rows in rights.items():
+            found = global_info_nce(left_rows, right_rows, positives, scale, chunk)
+            if found is not None:
+                losses[f"{x}->{y}"] = found
     return losses
 
 
-def _available(side: Embeddings) -> dict[str, tuple[Tensor, Tensor]]:
-    return {
-        "i": (side.image, side.has_image),
-        "t": (side.text, side.has_text),
-        "m": (side.multimodal, side.has_multimodal),
-    }
+def _available(side: Embeddings) -> dict[str, Gathered]:
+    """i, t and m of this process and of all, gathered at once."""
+    own = torch.stack([side.image, side.text, side.multimodal], dim=1)
+    there = torch.stack([side.has_image, side.has_text, side.has_multimodal], dim=1)
+    every, all_there = gather(own), gather(there)
+    return {name: Gathered(own[:, at], every[:, at], there[:, at], all_there[:, at]) for at, name in enumerate("itm")}
 
 
-def omni_update(model: Architecture, data: ProductData, drawn: dict[str, Tensor], fused: int) -> Losses:
+def omni_update(model: Architecture, pairs: CrossPairs, fused: int, chunk: int = 0) -> Losses:
     """The retrieval terms of cross-pairs of one source (query, view or post -> product): those of i and t over all rows,
-    those of m over the first `fused`.
+    those of m over the first `fused`. With `chunk`, those of i and t that many rows at a time.
     """
-    left, right = model.encode(query_side(data, drawn)), model.encode(data.products(drawn["product"]))
-    positives, losses = relevant(data, drawn).to(model.device), {}
+    positives, losses, rows = pairs.positives.to(model.device), {}, len(pairs.right[MASKS["text"]])
+    fused = min(fused, rows)
+    left, right = (side if chunk else model.encode(side) for side in (pairs.left, pairs.right))
     if fused:
-        sides = _fused_sides(model, first_rows(left, fused), first_rows(right, fused), whole="view" in drawn and "query" in drawn)
-        losses = omni_losses(*sides, positives[:fused, :fused], model.scale)
-    if fused < len(positives):
-        losses |= omni_losses(model.unimodal(left), model.unimodal(right), positives, model.scale)
+        first, second = (model.encode(first_rows(side, fused)) for side in (left, right))
+        one, other = _fused_sides(model, first, second, pairs.whole)
+        losses = omni_losses(one, other, first_of_each(positives, fused), model.scale)
+    if fused < rows:
+        one, other = (_unimodal(model, side, chunk) for side in (left, right))
+        losses |= omni_losses(one, other, positives, model.scale, chunk)
     return losses
+
+
+def _unimodal(model: Architecture, side: Batch, chunk: int) -> Embeddings:
+    def embed(part: Batch) -> tuple[Tensor, ...]:
+        return tuple(vars(model.unimodal(model.encode(part))).values())
+
+    return Embeddings(*in_chunks(embed, side, chunk))
 
 
 def _fused_sides(model: Architecture, left: Batch, right: Batch, whole: bool) -> tuple[Embeddings, Embeddings]:
@@ -104,13 +151,13 @@ def _fused_sides(model: Architecture, left: Batch, right: Batch, whole: bool) ->
     return model.embeddings(concatenate([left, right])).split(len(right["text_mask"]))  # both in one call
 
 
-def cross_pair_update(model: Architecture, data: ProductData, drawn: dict[str, dict[str, Tensor]], turn: str | None, fused: int) -> Losses:
+def cross_pair_update(model: Architecture, drawn: dict[str, CrossPairs], turn: str | None, fused: int, chunk: int = 0) -> Losses:
     """Cross-pairs of several sources. The fusion encoder sees `fused` rows of the source `turn`; the others give their terms
     of i and t, a fifth of the cost with frozen towers. Losses are named `<source> <x>-><y>`.
     """
     losses: Losses = {}
-    for source, rows in drawn.items():
-        found = omni_update(model, data, rows, fused if source == turn else 0)
+    for source, pairs in drawn.items():
+        found = omni_update(model, pairs, fused if source == turn else 0, chunk)
         losses |= {f"{source} {term}": loss for term, loss in found.items()}
     return losses
 

@@ -8,37 +8,53 @@ The stack runs once an update, on one concatenated batch; its text-only depth K 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from models.architectures.commercemm import CommerceMM
+from models.chunks import in_chunks
 from models.dataset import Batch, ProductData
+from models.distributed import own, rank, world
 from models.draws import generator
-from models.objectives.contrast import same, sample_hard_negatives, symmetric_info_nce
+from models.objectives.contrast import sample_hard_negatives, symmetric_info_nce
 from models.objectives.masking import mask_positions
 from models.objectives.reconstruction import feature_regression, masked_cross_entropy, posterior_divergence
 from models.preprocess import Preprocess
-from models.pretraining.batches import Losses, concatenate, cross_pair_update, exchange, first_rows, mask_text
+from models.pretraining.batches import (
+    CrossPairs,
+    Losses,
+    Pages,
+    concatenate,
+    cross_pair_update,
+    cross_pairs,
+    draw_pages,
+    exchange,
+    first_rows,
+    mask_text,
+)
 from models.recipes import Recipe
-from models.sampling import PairSampler, epoch_rows
-from models.training import Updates
+from models.sampling import PairSampler, epoch_rows, whole_share
+from models.training import Update, Updates
 
 FAMILIES = ("itc", "itm", "mlm", "mim", "omni")
 
 
-def image_text_update(
-    model: CommerceMM, data: ProductData, rows: Tensor, recipe: Recipe, preprocess: Preprocess, rng: torch.Generator
-) -> Losses:
-    """Update A on product `rows`: `itc` over all of them; the tasks of the stack over the first `recipe.fused`."""
+def image_text_update(model: CommerceMM, drawn: Pages, recipe: Recipe, preprocess: Preprocess, rng: torch.Generator) -> Losses:
+    """Update A: `itc` over all pages; the tasks of the stack over the first `recipe.fused` (of all processes together)."""
     wanted = recipe.objectives or FAMILIES
-    pages = model.encode(data.products(rows))
-    image, text = model.image_embedding(pages), model.text_embedding(pages)
-    positives = same(data.groups[rows]).to(model.device)
-    losses = {"itc": symmetric_info_nce(image, text, positives, model.scale)}
-    few = slice(0, recipe.fused)
-    page = first_rows(pages, recipe.fused)
+
+    def embed(part: Batch) -> tuple[Tensor, ...]:
+        tokens = model.encode(part)
+        return model.image_embedding(tokens), model.text_embedding(tokens)
+
+    pages = drawn.batch if recipe.chunk else model.encode(drawn.batch)
+    image, text = in_chunks(embed, pages, recipe.chunk)
+    everyone = drawn.positives.to(model.device)
+    losses = {"itc": symmetric_info_nce(image, text, everyone, model.scale, recipe.chunk)}
+    few, positives = slice(0, recipe.fused // world()), own(everyone)
+    page = model.encode(first_rows(pages, recipe.fused // world()))
     parts: dict[str, Batch] = {}
     if "itm" in wanted:
         similarity = model.scale * image[few] @ text[few].T
@@ -83,18 +99,37 @@ def updates(model: CommerceMM, data: ProductData, pages: Tensor, preprocess: Pre
     """The updates of each step over the training products `pages`."""
     pairs = PairSampler(data)
     omni = "omni" in (recipe.objectives or FAMILIES) and bool(pairs.sources)
-    size = max(1, recipe.batch // 2)  # a pair has two sides: no more pictures of a source than update A has pages
+    size = max(world(), recipe.batch // 2)  # a pair has two sides: no more pictures of a source than update A has pages
+    # towers that learn see every source's pixels: then one source a step, as expensive as it is
+    sources = pairs.sources if not model.config.trained_towers else ()
 
-    def step_updates(step: int) -> Iterator[Losses]:
+    def step_updates(step: int) -> list[Update]:
         rng = generator(recipe.seed, step)
-        drawn = pages[epoch_rows(len(pages), min(recipe.batch, len(pages)), step, recipe.seed)]
-        with model.split_at(int(torch.randint(len(model.layers), (), generator=rng))):
-            yield image_text_update(model, data, drawn, recipe, preprocess, rng)
-            if omni:
-                turn = pairs.sources[step % len(pairs.sources)]
-                # towers that learn see every source's pixels: then one source a step, as expensive as it is
-                sources = (turn,) if model.config.trained_towers else pairs.sources
-                pairs_of = {source: pairs.draw(source, size, step, recipe.seed) for source in sources}
-                yield cross_pair_update(model, data, pairs_of, turn, recipe.fused)
+        depth = int(torch.randint(len(model.layers), (), generator=rng))
+        if rank():
+            rng = generator(recipe.seed, step, rank())
+        rows = pages[epoch_rows(len(pages), whole_share(recipe.batch, len(pages)), step, recipe.seed)]
+
+        def image_text(drawn: Pages) -> Losses:
+            with model.split_at(depth):
+                return image_text_update(model, drawn, recipe, preprocess, rng)
+
+        found = [Update(lambda: draw_pages(data, rows), image_text, lambda: data.names(rows))]
+        if not omni:
+            return found
+        turn = pairs.sources[step % len(pairs.sources)]
+        wanted = {source: pairs.draw(source, size, step, recipe.seed) for source in sources or (turn,)}
+
+        def retrieval(drawn: dict[str, CrossPairs]) -> Losses:
+            with model.split_at(depth):
+                return cross_pair_update(model, drawn, turn, recipe.fused // world(), recipe.chunk)
+
+        products = torch.cat([each["product"] for each in wanted.values()])
+        draw = partial(_all_pairs, data, wanted)
+        return [*found, Update(draw, retrieval, lambda: data.names(products))]
 
     return step_updates
+
+
+def _all_pairs(data: ProductData, wanted: dict[str, dict[str, Tensor]]) -> dict[str, CrossPairs]:
+    return {source: cross_pairs(data, drawn) for source, drawn in wanted.items()}

@@ -7,21 +7,21 @@ The decoder runs once, on one concatenated batch: picture, scene, and the right 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
 from goodsight.errors import InputError
 from models.architectures.eclip import ECLIP
+from models.chunks import in_chunks
 from models.dataset import Batch, ProductData, Scenes
+from models.distributed import rank, share, world
 from models.draws import generator
 from models.objectives.contrast import info_nce, intra_product, same, sample_hard_negatives, symmetric_info_nce
 from models.preprocess import Preprocess
-from models.pretraining.batches import Losses, concatenate, exchange
+from models.pretraining.batches import Losses, Pages, concatenate, draw_pages, exchange
 from models.recipes import Recipe
-from models.sampling import PairSampler, epoch_rows
-from models.training import Updates
+from models.sampling import PairSampler, epoch_rows, whole_share
+from models.training import Update, Updates
 
 FAMILIES = ("itc", "inter", "intra", "place")
 ALIGNING = 0.5  # share of the steps, the first, with contrast alone: what the decoder starts from must mean something
@@ -51,14 +51,19 @@ class Views:
         return {**page, "image_tokens": tokens, "image_tokens_mask": mask}
 
 
-def contrast_update(model: ECLIP, data: ProductData, rows: Tensor) -> Losses:
-    """`itc` over the pages of products `rows`."""
-    pages, own = model.encode(data.products(rows)), same(data.groups[rows]).to(model.device)
-    return {"itc": symmetric_info_nce(model.image_embedding(pages), model.text_embedding(pages), own, model.scale)}
+def contrast_update(model: ECLIP, drawn: Pages, chunk: int = 0) -> Losses:
+    """`itc` over the pages; with `chunk`, that many at a time."""
+
+    def embed(part: Batch) -> tuple[Tensor, ...]:
+        tokens = model.encode(part)
+        return model.image_embedding(tokens), model.text_embedding(tokens)
+
+    image, text = in_chunks(embed, drawn.batch, chunk)
+    return {"itc": symmetric_info_nce(image, text, drawn.positives.to(model.device), model.scale, chunk)}
 
 
 def instance_update(model: ECLIP, data: ProductData, scenes: Scenes, places: Tensor, views: Views, rng: torch.Generator) -> Losses:
-    """`inter`, `intra` and `place` over the rows `places` of the scenes."""
+    """`inter`, `intra` and `place` over the rows `places` of the scenes, this process's own."""
     rows = scenes.product[places]
     page, own = model.encode(data.products(rows)), same(data.groups[rows]).to(model.device)
     cells = scenes.cells[places].to(model.device)
@@ -92,13 +97,18 @@ def updates(model: ECLIP, data: ProductData, pages: Tensor, preprocess: Preproce
     elif scenes is None:
         raise InputError("No two training products have both an image and a title.", "ECLIP pastes them together: add such products.")
 
-    def step_updates(step: int) -> Iterator[Losses]:
-        drawn = pages[epoch_rows(len(pages), min(recipe.batch, len(pages)), step, recipe.seed)]
-        losses = contrast_update(model, data, drawn)
-        if scenes is not None and step >= ALIGNING * recipe.steps:
-            few = min(max(1, recipe.fused // PRODUCTS_A_SCENE), len(scenes))
-            places = scenes.rows(epoch_rows(len(scenes), few, step, recipe.seed))
-            losses |= instance_update(model, data, scenes, places, views, generator(recipe.seed, step))
-        yield {name: loss for name, loss in losses.items() if name in wanted}
+    def step_updates(step: int) -> list[Update]:
+        rows = pages[epoch_rows(len(pages), whole_share(recipe.batch, len(pages)), step, recipe.seed)]
+        rng = generator(recipe.seed, step, *([rank()] if rank() else []))
+
+        def losses(drawn: Pages) -> Losses:
+            found = contrast_update(model, drawn, recipe.chunk)
+            if scenes is not None and step >= ALIGNING * recipe.steps:
+                few = whole_share(max(world(), recipe.fused // PRODUCTS_A_SCENE), len(scenes))
+                places = scenes.rows(share(epoch_rows(len(scenes), few, step, recipe.seed)))
+                found |= instance_update(model, data, scenes, places, views, rng)
+            return {name: loss for name, loss in found.items() if name in wanted}
+
+        return [Update(lambda: draw_pages(data, rows), losses, lambda: data.names(rows))]
 
     return step_updates

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -10,7 +10,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from torch import Tensor
 
 from models.architectures.interbert import InterBERT
-from models.dataset import ProductData
+from models.dataset import Batch, ProductData
+from models.distributed import rank, share
 from models.draws import generator
 from models.objectives.masking import IGNORED, mask_one_span, mask_segments
 from models.objectives.reconstruction import masked_cross_entropy, posterior_divergence
@@ -18,8 +19,8 @@ from models.objectives.regions import mask_regions
 from models.preprocess import Preprocess
 from models.pretraining.batches import Losses, special_tokens
 from models.recipes import Recipe
-from models.sampling import epoch_rows
-from models.training import Updates
+from models.sampling import epoch_rows, whole_share
+from models.training import Update, Updates
 
 FAMILIES = ("msm", "mrm", "itm")
 MATCHED = 0.5  # of the pages
@@ -54,15 +55,28 @@ class Mismatches:
         return order[alike[order] > 0]
 
 
-def interbert_update(
-    model: InterBERT, data: ProductData, rows: Tensor, mismatches: Mismatches, recipe: Recipe, preprocess: Preprocess, rng: torch.Generator
-) -> Losses:
-    """One pass over pages half of which carry another product's text, words and regions masked together."""
-    wanted = recipe.objectives or FAMILIES
+@dataclass
+class Mixed:
+    """Product rows `(B,)`, those whose texts they carry, and whether that is a text of theirs."""
+
+    rows: Tensor
+    texts: Tensor
+    matched: Tensor
+
+
+def mix(data: ProductData, rows: Tensor, mismatches: Mismatches, rng: torch.Generator) -> Mixed:
+    """Half of the pages carry another product's text."""
     matched = torch.rand(len(rows), generator=rng) < MATCHED
     texts = torch.where(matched, rows, mismatches.draw(rows, rng))
-    matched |= data.groups[texts] == data.groups[rows]
-    page, matched = model.encode({**data.products(rows), **data.texts.take(texts)}), matched.to(model.device)
+    return Mixed(rows, texts, matched | (data.groups[texts] == data.groups[rows]))
+
+
+def interbert_update(
+    model: InterBERT, page: Batch, matched: Tensor, recipe: Recipe, preprocess: Preprocess, rng: torch.Generator
+) -> Losses:
+    """One pass over pages some of which carry another product's text (not `matched` `(B,)`), words and regions masked together."""
+    wanted = recipe.objectives or FAMILIES
+    page, matched = model.encode(page), matched.to(model.device)
     ids, mask = page["text_ids"], page["text_mask"]
     mask_words = mask_one_span if "span" in model.config.variant else mask_segments
     special = special_tokens(preprocess, ids, mask)
@@ -87,10 +101,18 @@ def interbert_update(
 def updates(model: InterBERT, data: ProductData, pages: Tensor, preprocess: Preprocess, recipe: Recipe) -> Updates:
     """One update a step over the training products `pages`."""
     mismatches = Mismatches(data, pages)
-    size = min(recipe.fused, len(pages))
+    size = whole_share(recipe.fused, len(pages))
 
-    def step_updates(step: int) -> Iterator[Losses]:
+    def step_updates(step: int) -> list[Update]:
         drawn = pages[epoch_rows(len(pages), size, step, recipe.seed)]
-        yield interbert_update(model, data, drawn, mismatches, recipe, preprocess, generator(recipe.seed, step))
+        rng = generator(recipe.seed, step, *([rank()] if rank() else []))
+        mixed = mix(data, share(drawn), mismatches, rng)
+        return [
+            Update(
+                lambda: {**data.products(mixed.rows), **data.texts.take(mixed.texts)},
+                lambda page: interbert_update(model, page, mixed.matched, recipe, preprocess, rng),
+                lambda: data.names(drawn),
+            )
+        ]
 
     return step_updates

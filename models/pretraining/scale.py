@@ -5,21 +5,20 @@ One update a step; contrast and masked tasks see the same masked inputs, as in t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
 from models.architectures.scale import GLOBAL, SCALE
 from models.dataset import MASKS, Batch, ProductData
+from models.distributed import gather, rank, share, together
 from models.draws import generator, uniform
 from models.objectives.masking import IGNORED, mask_pairs, mask_positions, mask_words
 from models.objectives.simcl import SIMCL_MODES, modality_scores, simcl, weighted_cross_entropy, weighted_regression
 from models.preprocess import Preprocess
 from models.pretraining.batches import Losses, reread, special_tokens
 from models.recipes import Recipe
-from models.sampling import epoch_rows
-from models.training import Updates
+from models.sampling import epoch_rows, whole_share
+from models.training import Update, Updates
 
 TASKS_OF = {"text": "mlm", "image": "mrm", "table": "mem", "video": "mfm", "audio": "mam"}
 FAMILIES = ("simcl", *TASKS_OF.values())
@@ -52,7 +51,7 @@ def mask_inputs(
 
 
 def scale_update(model: SCALE, page: Batch, groups: Tensor, recipe: Recipe, preprocess: Preprocess, rng: torch.Generator) -> Losses:
-    """All six losses of one batch of products, weights 1."""
+    """All six losses of one batch of products, weights 1. Contrast is over the batch of all processes: groups `(R * B,)`."""
     wanted = recipe.objectives or FAMILIES
     mode = simcl_mode(model)
     page = model.encode(page)
@@ -61,7 +60,7 @@ def scale_update(model: SCALE, page: Batch, groups: Tensor, recipe: Recipe, prep
     losses: Losses = {}
     if "simcl" in wanted:
         vectors, present = model.pooled(encoded)
-        losses["simcl"] = simcl(vectors, present, groups, TEMPERATURE, mode)
+        losses["simcl"] = simcl(gather(vectors), gather(present), groups, TEMPERATURE, mode)
     hidden = model.fuse(encoded)
     first = torch.stack([states[:, 0] for states in hidden.values()], dim=1)
     present = torch.stack([one.present for one in encoded.values()], dim=1)
@@ -91,11 +90,15 @@ def simcl_mode(model: SCALE) -> str:
 def updates(model: SCALE, data: ProductData, pages: Tensor, preprocess: Preprocess, recipe: Recipe) -> Updates:
     """One update a step over the training products: `pages` and those that lack a modality."""
     rows = data.rows("train", "catalogue")
-    size = min(recipe.fused, len(rows))
+    size = whole_share(recipe.fused, len(rows))
 
-    def step_updates(step: int) -> Iterator[Losses]:
+    def step_updates(step: int) -> list[Update]:
         drawn = rows[epoch_rows(len(rows), size, step, recipe.seed)]
-        groups = data.groups[drawn].to(model.device)
-        yield scale_update(model, data.products(drawn), groups, recipe, preprocess, generator(recipe.seed, step))
+        rng = generator(recipe.seed, step, *([rank()] if rank() else []))
+
+        def losses(page: Batch) -> Losses:
+            return scale_update(model, page, data.groups[together(drawn)].to(model.device), recipe, preprocess, rng)
+
+        return [Update(lambda: data.products(share(drawn)), losses, lambda: data.names(drawn))]
 
     return step_updates

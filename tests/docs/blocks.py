@@ -5,6 +5,8 @@ A block that needs more than a clone with an empty home says so in the line righ
     <!-- needs: served -->      a finished `goodsight run` and a running `goodsight serve`
     <!-- needs: setup -->       is itself what sets a clone up
     <!-- needs: containers -->  a container engine and a registry
+    <!-- needs: kubectl -->     a kubectl that renders our overlays, and no cluster
+    <!-- needs: cluster -->     a cluster with Kubeflow
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from pathlib import Path
 
 from goodsight.digests import HOUSE
 
-NEEDS = ("", "served", "setup", "containers")
+NEEDS = ("", "served", "setup", "containers", "kubectl", "cluster")
 BLOCK = re.compile(r"(?:^<!-- needs: (?P<needs>.*?) -->\n)?^```bash\n(?P<commands>.*?)^```$", re.MULTILINE | re.DOTALL)
 PAGES = sorted(path for place in ("*.md", "docs/**/*.md", "k8s/**/*.md") for path in HOUSE.glob(place))
 

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from goodsight.digests import HOUSE
 from tests.docs.blocks import NEEDS, PAGES, Block, blocks, run, stand_in
@@ -40,6 +41,22 @@ def test_no_shell_block_hides_under_another_name(page: Path) -> None:
 def test_the_commands_of_a_clone_with_an_empty_home_work(block: Block, clone: Path) -> None:
     done = run(block, clone)
     assert done.returncode == 0, f"{block}\n{block.commands}\n{done.stdout[-1500:]}\n{done.stderr[-1500:]}"
+
+
+@pytest.mark.kubectl
+@pytest.mark.parametrize("block", of("kubectl"), ids=str)
+def test_the_commands_that_need_a_kubectl_work(block: Block, clone: Path, rendered: dict) -> None:
+    done = run(block, clone)
+    assert done.returncode == 0, f"{block}\n{block.commands}\n{done.stdout[-1500:]}\n{done.stderr[-1500:]}"
+
+
+@pytest.mark.parametrize("block", of("cluster"), ids=str)
+def test_what_the_commands_for_a_cluster_name_is_in_the_manifests(block: Block) -> None:
+    assert subprocess.run(["bash", "-n", "-c", block.commands], check=False).returncode == 0
+    assert all((HOUSE / folder).is_dir() for folder in re.findall(r"-k (\S+)", block.commands))
+    objects = [each for path in (HOUSE / "k8s" / "base").glob("*.yaml") for each in yaml.safe_load_all(path.read_text())]
+    there = {f"{each['kind'].lower()}/{each['metadata']['name']}" for each in objects if "metadata" in each}
+    assert set(re.findall(r"-n goodsight .*?((?:deployment|service|cronjob)/[\w-]+)", block.commands)) <= there
 
 
 @pytest.mark.parametrize("block", of("setup"), ids=str)

@@ -52,7 +52,7 @@ def test_the_readme_tells_what_was_measured(column: int, catalogue: str) -> None
 def test_the_figures_of_the_gate_are_those_of_its_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(HOUSE / "benchmarks")
     benchmark = runpy.run_path(str(HOUSE / "benchmarks" / "gate.py"))
-    told = (HOUSE / "docs" / "platform.md").read_text().split("<!-- gate figures -->")[1].split("<!-- /gate figures -->")[0]
+    told = (HOUSE / "docs" / "platform" / "README.md").read_text().split("<!-- gate figures -->")[1].split("<!-- /gate figures -->")[0]
     assert told.strip() == benchmark["table"](json.loads((HOUSE / "benchmarks" / "results" / "gate.json").read_text()))
 
 

@@ -16,7 +16,7 @@ from tests.docs.blocks import PAGES
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 SETTING = re.compile(r"\bGOODSIGHT_[A-Z_]+\b")
 ROW = re.compile(r"^\| `(GOODSIGHT_\w+)` \| (.*?) \| .* \|$", re.MULTILINE)
-OF_TESTS = {f"GOODSIGHT_REQUIRE_{name}" for name in ("BROWSER", "NODE", "SERVERS")}  # read by tests alone
+OF_TESTS = {f"GOODSIGHT_REQUIRE_{name}" for name in ("BROWSER", "KUBECTL", "NODE", "SERVERS")}  # read by tests alone
 PROJECT = tomllib.loads((HOUSE / "pyproject.toml").read_text())["project"]
 
 
@@ -55,7 +55,7 @@ def test_the_settings_of_the_documentation_are_those_of_the_code() -> None:
 
 
 def test_the_table_of_settings_shows_their_defaults() -> None:
-    shown = dict(ROW.findall((HOUSE / "docs" / "platform.md").read_text()))
+    shown = dict(ROW.findall((HOUSE / "docs" / "platform" / "README.md").read_text()))
     assert list(shown) == [f"GOODSIGHT_{name.upper()}" for name in Settings.model_fields]
     for name, field in Settings.model_fields.items():
         text = shown[f"GOODSIGHT_{name.upper()}"]

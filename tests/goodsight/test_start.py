@@ -14,6 +14,8 @@ HEAVY = (
     "av",
     "torch",
     "kfp",
+    "kubeflow",
+    "kubernetes",
     "pandas",
     "mlflow",
     "feast",
@@ -44,7 +46,7 @@ def test_the_video_codecs_are_loaded_with_the_first_video() -> None:
     assert (done.stdout, done.stderr) == ("False\n", "")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["catalogue", "--help"], ["--version"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["catalogue", "--help"], ["pipeline", "--help"], ["--version"]])
 def test_help_answers_without_anything_heavy(arguments: list[str]) -> None:
     code = f"""
 import sys

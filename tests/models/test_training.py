@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from math import cos, pi
 from pathlib import Path
@@ -19,7 +18,7 @@ from models.dataset import ProductData
 from models.finetune import finetune_task
 from models.pretraining import pretrain
 from models.recipes import Recipe
-from models.training import History, learning_rate_share, read_history, train, trainable_state, write_history
+from models.training import History, Update, learning_rate_share, read_history, train, trainable_state, write_history
 from tests.models.made import SHORT, preprocess, shop, tiny_model
 
 State = dict[str, Tensor]
@@ -75,11 +74,11 @@ def test_a_gradient_is_no_longer_than_the_recipe_says(tmp_path: Path) -> None:
 
 
 def test_a_half_written_checkpoint_is_ignored(uninterrupted: tuple[State, History], tmp_path: Path) -> None:
-    leftover = tmp_path / ".step-0000004.x1y2z3"
+    leftover = tmp_path / "step-0000004.writing"
     leftover.mkdir()
-    (leftover / "tensors.safetensors").write_bytes(b"half")
+    (leftover / "shard-00001-model-00001-of-00001.safetensors").write_bytes(b"half")
     assert_same(run_pretraining(tmp_path), uninterrupted)
-    assert [path.name for path in tmp_path.glob("step-*")] == ["step-0000006"]  # the older ones are gone
+    assert sorted(path.name for path in tmp_path.glob("step-*")) == ["step-0000004", "step-0000006"]  # the older ones are gone
 
 
 def test_history_has_a_row_a_step(uninterrupted: tuple[State, History], tmp_path: Path) -> None:
@@ -117,11 +116,16 @@ def test_dropout_and_running_statistics_resume_too(tmp_path: Path) -> None:
     def trained(folder: Path, stop: int | None) -> tuple[State, History]:
         model = Noisy()
 
-        def updates(step: int) -> Iterator[dict[str, Tensor]]:
-            yield {"first": (model(x) - x.sum(dim=1, keepdim=True)).square().mean()}
-            if step == stop:
-                raise KeyboardInterrupt
-            yield {"second": model(x).square().mean()}
+        def updates(step: int) -> list[Update]:
+            def second(x: Tensor) -> dict[str, Tensor]:
+                if step == stop:
+                    raise KeyboardInterrupt
+                return {"second": model(x).square().mean()}
+
+            def first(x: Tensor) -> dict[str, Tensor]:
+                return {"first": (model(x) - x.sum(dim=1, keepdim=True)).square().mean()}
+
+            return [Update(lambda: x, losses, lambda: ["p"] * 16) for losses in (first, second)]
 
         history = train(model, updates, recipe, folder, "test")
         return model.state_dict(), history

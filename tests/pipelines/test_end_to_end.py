@@ -202,7 +202,7 @@ def test_too_many_bad_rows_stop_the_run_before_training(world: World, tmp_path: 
     result = json.loads(done.stdout.splitlines()[-1])
     assert done.returncode == 3
     assert result["data_verdict"] == "failed" and result["model_version"] is None
-    assert [step["name"] for step in result["steps"]] == ["snapshot", "validate"]
+    assert [step["name"] for step in result["steps"]] == ["resolve", "snapshot", "validate"]
     assert "36 of 60" in done.stderr and "Traceback" not in done.stderr
     told = world.newest_run()
     assert (told["state"], told["data_verdict"], told["verdict"], told["version"]) == ("SUCCEEDED", "failed", None, None)

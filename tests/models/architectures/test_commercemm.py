@@ -13,7 +13,7 @@ from torch import Tensor
 from models.architectures.commercemm import CommerceMM
 from models.dataset import ProductData
 from models.draws import generator
-from models.pretraining.batches import omni_losses, omni_update
+from models.pretraining.batches import cross_pairs, draw_pages, omni_losses, omni_update
 from models.pretraining.commercemm import image_text_update
 from models.sampling import PairSampler
 from tests.models.made import PRODUCTS, SHORT, close, preprocess, shop, tiny_model, without
@@ -176,8 +176,8 @@ def test_a_model_without_classes_says_so() -> None:
 def test_gradients_reach_every_weight_and_never_the_towers() -> None:
     model, data = tiny_model(classes=4), shop()
     pairs = PairSampler(data)
-    updates = [image_text_update(model, data, data.rows("train"), SHORT, preprocess(), generator(1))]
-    updates += [omni_update(model, data, pairs.draw(source, 8, 0, 1), fused=8) for source in pairs.sources]
+    updates = [image_text_update(model, draw_pages(data, data.rows("train")), SHORT, preprocess(), generator(1))]
+    updates += [omni_update(model, cross_pairs(data, pairs.draw(source, 8, 0, 1)), fused=8) for source in pairs.sources]
     logits = model.classify(model.encode(data.products(rows(0, 1, 2, 3))))
     updates.append({"category": F.cross_entropy(logits, rows(0, 1, 2, 3))})
     torch.stack([loss for update in updates for loss in update.values()]).sum().backward()
@@ -193,7 +193,7 @@ def test_gradients_reach_every_weight_and_never_the_towers() -> None:
 
 def test_update_a_has_its_five_objectives() -> None:
     model, data = tiny_model(), shop()
-    losses = image_text_update(model, data, data.rows("train"), SHORT, preprocess(), generator(2))
+    losses = image_text_update(model, draw_pages(data, data.rows("train")), SHORT, preprocess(), generator(2))
     assert set(losses) == {"itc", "itm", "mlm", "mim_kl", "mim_fr"}
     assert all(loss.isfinite() and loss > 0 for loss in losses.values())
 
@@ -201,7 +201,7 @@ def test_update_a_has_its_five_objectives() -> None:
 @pytest.mark.parametrize("source, left", [("query", "t"), ("view", "i"), ("post", "itm")])
 def test_omni_terms_of_each_source(source: str, left: str) -> None:
     model, data = tiny_model(), shop()
-    losses = omni_update(model, data, PairSampler(data).draw(source, 8, 0, 1), fused=8)
+    losses = omni_update(model, cross_pairs(data, PairSampler(data).draw(source, 8, 0, 1)), fused=8)
     assert set(losses) == {f"{x}->{y}" for x in left for y in "itm"}
     assert Counter(term[0] for term in losses) == dict.fromkeys(left, 3)
 
@@ -209,8 +209,8 @@ def test_omni_terms_of_each_source(source: str, left: str) -> None:
 def test_terms_of_m_are_of_the_first_rows_and_the_others_of_all() -> None:
     model, data = tiny_model().eval(), shop()
     drawn = PairSampler(data).draw("post", 8, 0, 1)
-    none, some, whole = (omni_update(model, data, drawn, fused) for fused in (0, 3, 8))
-    first = omni_update(model, data, {name: value[:3] for name, value in drawn.items()}, fused=3)
+    none, some, whole = (omni_update(model, cross_pairs(data, drawn), fused) for fused in (0, 3, 8))
+    first = omni_update(model, cross_pairs(data, {name: value[:3] for name, value in drawn.items()}), fused=3)
     assert set(none) == {f"{x}->{y}" for x in "it" for y in "it"}
     assert set(some) == set(whole)
     for term, loss in some.items():

@@ -15,7 +15,7 @@ from models.architectures.base import presence
 from models.config import ARCHITECTURES, EFFORTS, MODALITIES, as_dict, config_of, model_config
 from models.dataset import MASKS, ProductData
 from models.pretraining import OBJECTIVES, pretrain
-from models.pretraining.batches import omni_update
+from models.pretraining.batches import cross_pairs, omni_update
 from models.recipes import Recipe
 from models.sampling import PairSampler
 from tests.models.made import PRODUCTS, SHORT, close, preprocess, shop, tiny_model, without
@@ -131,9 +131,10 @@ def test_gradients_reach_every_weight_that_should_learn(name: str) -> None:
     recipe = Recipe(steps=1, batch=8, fused=8, learning_rate=1e-3)
     objectives = OBJECTIVES[name]
     update = objectives.updates(model, data, data.whole_pages("train", "catalogue"), preprocess(), recipe)
-    losses: list[Tensor] = [loss for step in range(6) for part in update(step) for loss in part.values()]
+    losses: list[Tensor] = [loss for step in range(6) for part in update(step) for loss in part().values()]
     pairs = PairSampler(data)
-    losses += [loss for source in pairs.sources for loss in omni_update(model, data, pairs.draw(source, 8, 0, 1), fused=8).values()]
+    crossed = [cross_pairs(data, pairs.draw(source, 8, 0, 1)) for source in pairs.sources]
+    losses += [loss for each in crossed for loss in omni_update(model, each, fused=8).values()]
     page = data.products(rows(0, 1, 2, 3))
     losses += [F.cross_entropy(model.classify(batch), rows(0, 1, 2, 3)) for batch in (page, without(page, "text"))]
     torch.stack([loss.float() for loss in losses]).sum().backward()

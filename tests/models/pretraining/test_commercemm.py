@@ -30,7 +30,8 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     found = []
     for step in range(RECIPE.steps):
         parts = []
-        for losses in updates(model, data, data.whole_pages("train", "catalogue"), preprocess(), RECIPE)(step):
+        for update in updates(model, data, data.whole_pages("train", "catalogue"), preprocess(), RECIPE)(step):
+            losses = update()
             parts.append({"losses": set(losses), "depths": calls.copy()})
             calls.clear()
         found.append({"updates": parts, "turn": ("query", "view", "post")[step % 3]})
@@ -63,7 +64,8 @@ def test_towers_that_learn_see_one_source_a_step_and_as_many_pictures_in_both_up
     found = updates(model, data, data.whole_pages("train", "catalogue"), preprocess(), RECIPE)
     for step, turn in enumerate(("query", "view", "post")):
         seen = []
-        for losses in found(step):
+        for update in found(step):
+            losses = update()
             seen.append((pictures["seen"], {name.split()[0] for name in losses}))
             pictures.clear()
         assert seen[1][1] == {turn}

@@ -8,7 +8,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 import models.pretraining.interbert
 from models.draws import generator
-from models.pretraining.interbert import HARD_LIMIT, HARD_SHARE, Mismatches, interbert_update
+from models.pretraining.interbert import HARD_LIMIT, HARD_SHARE, Mismatches, interbert_update, mix
 from models.recipes import Recipe
 from tests.models.made import preprocess, shop, tiny_model
 
@@ -41,6 +41,9 @@ def test_masked_parts_of_wrong_pairs_are_not_asked(monkeypatch: pytest.MonkeyPat
     pages = data.whole_pages("train", "catalogue")
     recipe = Recipe(steps=1, batch=8, fused=8, learning_rate=1e-3)
     monkeypatch.setattr(models.pretraining.interbert, "MATCHED", 0.0)
-    losses = interbert_update(model, data, pages[:8], Mismatches(data, pages), recipe, preprocess(), generator(1))
+    rng = generator(1)
+    mixed = mix(data, pages[:8], Mismatches(data, pages), rng)
+    page = {**data.products(mixed.rows), **data.texts.take(mixed.texts)}
+    losses = interbert_update(model, page, mixed.matched, recipe, preprocess(), rng)
     assert losses["msm"] == losses["mrm"] == 0.0
     assert losses["itm"] > 0

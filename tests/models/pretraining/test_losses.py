@@ -32,7 +32,7 @@ def fresh_losses(name: str, data: ProductData, recipe: Recipe = ALL) -> dict[str
     seen: dict[str, list[float]] = {}
     for step in range(6):
         for part in update(step):
-            for key, loss in part.items():
+            for key, loss in part().items():
                 seen.setdefault(key, []).append(float(loss.detach()))
     return {key: sum(values) / len(values) for key, values in seen.items()}
 

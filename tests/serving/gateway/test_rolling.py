@@ -82,9 +82,10 @@ class Standing:
 
 
 async def stand(home: Path, server: TwoVersions, **plan: Any) -> Standing:
+    """A rollout that has begun. Answers take no time here, so how much slower one is says nothing, least of all on a busy machine."""
     write_json(home / "serving" / "current.json", SERVED)
     (home / "serving" / "store").mkdir()
-    rollout.write(home, begin("r", plan_of(**{"hold": 20, "hold_seconds": 0, **plan}), "Ada", "spring", **FACTS))
+    rollout.write(home, begin("r", plan_of(**{"hold": 20, "hold_seconds": 0, "slower": 1000.0, **plan}), "Ada", "spring", **FACTS))
     return await go_on(home, server)
 
 

@@ -1,0 +1,393 @@
+"""The step `pretrain` on a cluster: a TrainJob is made, followed, made again when its pods are lost, and deleted when cancelled.
+
+The cluster is that of tests/cluster.py, whose pods are real processes. Where what they do does not matter, they run a line of
+Python; `test_a_lost_node_costs_nothing` trains.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kubeflow_trainer_api.models import TrainerV1alpha1TrainJob
+
+from components import kubernetes_api, train_job
+from components.steps.finish import finish
+from components.steps.pretrain import pretrain, train_here
+from components.train_job import LostError, TrainJob
+from goodsight.errors import EXIT_RETRY, BusyError, GoodsightError, InputError, RefusedError
+from goodsight.progress import parse
+from goodsight.settings import settings
+from lineage.ledger import Ledger
+from models.bundle import verify
+from tests.cluster import TOKEN, Cluster, cluster_at
+from tests.components.learnable import learnable
+
+NAME = "pretrain-0123456789abcdef"
+PROGRESS = '@goodsight {"kind": "progress", "what": "pretraining", "unit": "steps", "done": 1, "total": 2}'
+ERROR = '@goodsight {"kind": "error", "name": "pretrain", "type": "%s", "message": "the table is empty", "hint": "import again"}'
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """The cluster of KUBECONFIG, and no patience: what is waited for is there at once or soon."""
+    (tmp_path / "cluster").mkdir()
+    with cluster_at(tmp_path / "cluster") as there:
+        for name, value in {"KUBECONFIG": str(there.kubeconfig()), "GOODSIGHT_TRAIN_RUNTIME": "goodsight-torch"}.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", os.environ["KUBECONFIG"])
+        monkeypatch.setattr(train_job, "POLL_SECONDS", 0.05)
+        monkeypatch.setattr(train_job, "ATTEMPTS", 3)
+        monkeypatch.setattr(train_job, "LONGEST_WAIT_SECONDS", 0.05)
+        monkeypatch.setattr(kubernetes_api, "LONGEST_WAIT_SECONDS", 0.05)
+        settings.cache_clear()
+        yield there
+
+
+def says(*lines: str, status: int = 0, wait: bool = False) -> list[str]:
+    """A pod's program: says these lines, and ends with a status once it may (`wait`: at SIGTERM, with 75)."""
+    code = f"import signal, sys\nfor line in {lines!r}: print(line, flush=True)\n"
+    code += "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\nprint('ready', flush=True)\n" if wait else ""
+    code += "signal.sigwait([signal.SIGTERM])\nsys.exit(75)" if wait else f"sys.exit({status})"
+    return [sys.executable, "-c", code]
+
+
+def beside(do: Callable[[], Any]) -> threading.Thread:
+    """`do` while the step follows its job in the main thread, which alone hears signals."""
+    thread = threading.Thread(target=do, daemon=True)
+    thread.start()
+    return thread
+
+
+def command(job: dict[str, Any]) -> list[str]:
+    return job["spec"]["trainer"]["command"]
+
+
+def environment(job: dict[str, Any]) -> dict[str, str]:
+    return {each["name"]: each["value"] for each in job["spec"]["trainer"]["env"]}
+
+
+def test_the_job_says_what_the_runtime_leaves_open(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = {"NODES": "2", "GPUS": "4", "CPUS": "32", "MEMORY": "128Gi", "IMAGE": "example.org/train:1"}
+    for name, value in {**wanted, "NODE_SELECTOR": "gpu=h100,zone=a"}.items():
+        monkeypatch.setenv(f"GOODSIGHT_TRAIN_{name}", value)
+    monkeypatch.setenv("GOODSIGHT_RUN_ID", "run-1")
+    settings.cache_clear()
+    cluster.program = says("trained")
+    TrainJob(NAME).train(["--size", "tiny"])
+    (job,) = cluster.made
+    assert TrainerV1alpha1TrainJob.from_dict(job).metadata.name == NAME
+    spec = job["spec"]
+    assert spec["runtimeRef"] == {"kind": "TrainingRuntime", "name": "goodsight-torch"}
+    assert (spec["trainer"]["image"], spec["trainer"]["numNodes"]) == ("example.org/train:1", 2)
+    resources = {"cpu": "32", "memory": "128Gi", "nvidia.com/gpu": "4"}
+    assert spec["trainer"]["resourcesPerNode"] == {"limits": resources, "requests": resources}
+    assert command(job) == ["python", "-m", "components.trainer", "--processes", "4", "--size", "tiny"]
+    assert environment(job) == {
+        "GOODSIGHT_HOME": str(settings().root),
+        "GOODSIGHT_RUN_ID": "run-1",
+        "GOODSIGHT_THREADS": "8",
+        "OMP_NUM_THREADS": "8",
+    }
+    assert job["metadata"]["labels"]["goodsight/run"] == "run-1"
+    (patch,) = spec["runtimePatches"]
+    (jobs,) = patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
+    assert jobs["name"] == "node"
+    assert jobs["template"]["spec"]["template"]["spec"] == {"nodeSelector": {"gpu": "h100", "zone": "a"}}
+
+
+def test_two_nodes_know_each_other(cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("GOODSIGHT_TRAIN_NODES", "2")
+    settings.cache_clear()
+    code = "import sys; from components.trainer import launch; sys.exit(launch(1, sys.argv[1:]))"
+    cluster.program = [sys.executable, "-c", code, "tests.components.ranks", "add", "0", "0", str(cluster.folder)]
+    TrainJob(NAME).train([])
+    assert [path.read_text() for path in sorted(cluster.folder.glob("sum-*"))] == ["3 of 2", "3 of 2"]
+
+
+def test_what_the_first_node_says_is_what_the_step_says(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster.program = says("loading", PROGRESS, "größer")
+    TrainJob(NAME).train([])
+    assert capsys.readouterr().out.splitlines()[1:] == ["loading", PROGRESS, "größer"]
+    assert not cluster.jobs
+
+
+def test_a_log_that_breaks_off_is_read_on_and_no_line_is_said_twice(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(train_job, "QUIET_SECONDS", 0.2)
+    gate = cluster.folder / "go"
+    code = f"import os\nprint('one', flush=True)\nos.mkfifo({str(gate)!r})\nopen({str(gate)!r}).read()\nprint('two')"
+    cluster.program = [sys.executable, "-c", code]
+
+    def let_go() -> None:
+        cluster.running(saying="one")
+        cluster.wait_for(lambda: cluster.follows >= 3)
+        gate.write_text("go")
+
+    thread = beside(let_go)
+    TrainJob(NAME).train([])
+    thread.join()
+    assert [line for line in capsys.readouterr().out.splitlines() if line in ("one", "two")] == ["one", "two"]
+
+
+@pytest.mark.parametrize("kind, status", [(InputError, 2), (RefusedError, 3)])
+def test_what_a_retry_cannot_mend_is_raised_as_it_was_and_not_tried_again(
+    kind: type[GoodsightError], status: int, cluster: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cluster.program = says("loading", ERROR % kind.__name__, status=status)
+    with pytest.raises(kind, match="the table is empty") as raised:
+        TrainJob(NAME).train([])
+    assert (raised.value.hint, raised.value.exit_code) == ("import again", status)
+    assert len(cluster.made) == 1
+    assert not any((parse(line) or {}).get("kind") == "error" for line in capsys.readouterr().out.splitlines())  # the step will say it
+
+
+def test_the_error_of_a_node_whose_log_is_not_followed_is_found(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOODSIGHT_TRAIN_NODES", "2")
+    settings.cache_clear()
+    code = f"import os, signal, sys\nif os.environ['PET_NODE_RANK'] == '0': signal.pause()\nprint({ERROR % 'InputError'!r})\nsys.exit(2)"
+    cluster.program = [sys.executable, "-c", code]
+    with pytest.raises(InputError, match="the table is empty"):
+        TrainJob(NAME).train([])
+
+
+def test_an_error_nobody_foresaw_is_told_with_the_last_line_and_not_tried_again(cluster: Cluster) -> None:
+    cluster.program = says("Traceback", "ZeroDivisionError: division by zero", status=1)
+    with pytest.raises(GoodsightError, match="status 1: ZeroDivisionError") as raised:
+        TrainJob(NAME).train([])
+    assert raised.value.exit_code == 1 and "kubectl logs" in raised.value.hint
+    assert len(cluster.made) == 1
+
+
+def test_a_pod_that_needs_more_memory_says_so(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster.program = says("loading", wait=True)
+
+    def kill() -> None:
+        pod = cluster.running(saying="ready")
+        pod.reason = "OOMKilled"
+        pod.signal(signal.SIGKILL)
+
+    beside(kill)
+    with pytest.raises(InputError, match="more memory than 16Gi"):
+        TrainJob(NAME).train([])
+    assert len(cluster.made) == 1
+
+
+@pytest.mark.parametrize("how", ["preempted", "killed", "lost", "deleted"])
+def test_lost_pods_are_made_again(how: str, cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster.program = says("first", wait=True)
+
+    def lose() -> None:
+        pod = cluster.running(saying="ready")
+        cluster.program = says("second")
+        if how == "lost":
+            cluster.lose(pod)
+        elif how == "deleted":
+            cluster.delete(NAME)
+        else:
+            pod.signal(signal.SIGKILL if how == "killed" else signal.SIGTERM)
+
+    thread = beside(lose)
+    TrainJob(NAME).train([])
+    thread.join()
+    assert len(cluster.made) == 2
+    said = capsys.readouterr().out.splitlines()
+    assert said.index("first") < said.index("second")
+    assert any("try 2 of 3" in (parse(line) or {}).get("text", "") for line in said)
+
+
+def test_pods_that_are_always_lost_are_given_up_for_now(cluster: Cluster) -> None:
+    cluster.program = says("preempted", status=EXIT_RETRY)
+    with pytest.raises(BusyError) as raised:
+        TrainJob(NAME).train([])
+    assert raised.value.exit_code == EXIT_RETRY
+    assert len(cluster.made) == 3
+
+
+def test_two_jobs_never_write_one_checkpoint(cluster: Cluster) -> None:
+    """The job is made again only when the pods of the one before are gone, however long they take."""
+    late = cluster.folder / "late"
+    code = "import os, signal, sys, time\nsignal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\nprint('ready', flush=True)\n"
+    code += f"signal.sigwait([signal.SIGTERM])\nos.mkfifo({str(late)!r})\nopen({str(late)!r}).read()\nsys.exit(75)"
+    cluster.program = [sys.executable, "-c", code]
+    seen: list[int] = []
+
+    def lose() -> None:
+        cluster.running(saying="ready")
+        cluster.program = says("second")
+        cluster.delete(NAME)
+        cluster.wait_for(late.exists)
+        before = cluster.lists
+        cluster.wait_for(lambda: cluster.lists > before + 3)  # the step looks, and the pod is still there
+        seen.append(len(cluster.made))
+        late.write_text("go")
+
+    thread = beside(lose)
+    TrainJob(NAME).train([])
+    thread.join()
+    assert (seen, len(cluster.made)) == ([1], 2)
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_cancelled_step_deletes_its_job_and_the_pods_have_their_time(how: signal.Signals, cluster: Cluster) -> None:
+    cluster.program = says("training", wait=True)
+    pods = []
+
+    def cancel() -> None:
+        pods.append(cluster.running(saying="ready"))
+        os.kill(os.getpid(), how)
+
+    beside(cancel)
+    with pytest.raises(BusyError if how == signal.SIGTERM else KeyboardInterrupt):
+        TrainJob(NAME).train([])
+    assert not cluster.jobs
+    assert cluster.wait_for(lambda: pods[0].status) == EXIT_RETRY  # told by SIGTERM, not killed
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_a_step_that_is_tried_again_follows_the_job_that_runs(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    gate = cluster.folder / "go"
+    os.mkfifo(gate)
+    cluster.program = [sys.executable, "-c", f"print('training', flush=True)\nopen({str(gate)!r}).read()\nprint('trained')"]
+    TrainJob(NAME)._create(["--seed", "17"])
+    beside(lambda: (cluster.running(saying="training"), gate.write_text("go")))
+    TrainJob(NAME).train(["--seed", "17"])
+    said = capsys.readouterr().out
+    assert len(cluster.made) == 1
+    assert "runs already" in said and "trained" in said
+
+
+def test_what_failed_for_good_in_this_run_is_told_again_and_another_run_tries_anew(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GOODSIGHT_RUN_ID", "run-1")
+    cluster.program = says(ERROR % "InputError", status=2)
+    for _ in range(2):
+        with pytest.raises(InputError, match="the table is empty"):
+            TrainJob(NAME).train([])
+    assert len(cluster.made) == 1
+    monkeypatch.setenv("GOODSIGHT_RUN_ID", "run-2")
+    cluster.program = says("trained")
+    TrainJob(NAME).train([])
+    assert len(cluster.made) == 2
+
+
+def test_a_run_that_ended_leaves_no_job_behind(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its step may have been killed before it could delete it."""
+    cluster.program = says("training", wait=True)
+    for run in ("run-1", "run-2"):
+        monkeypatch.setenv("GOODSIGHT_RUN_ID", run)
+        TrainJob(f"pretrain-of-{run}")._create([])
+    finish("run-1", "shop-1", "FAILED", "the pod was killed")
+    assert list(cluster.jobs) == ["pretrain-of-run-2"]
+    (told,) = Ledger(settings().ledger_url).events("run")
+    assert (told.payload["run_id"], told.payload["state"]) == ("run-1", "FAILED")
+
+
+def test_why_pods_wait_is_told_once(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
+    cluster.held, cluster.program = True, says("trained")
+
+    def schedule() -> None:
+        pod = cluster.wait_for(lambda: next(iter(cluster.pods.values()), None))
+        cluster.warn("another-pod", "BackOff", "of no concern")
+        cluster.warn(pod.name, "FailedScheduling", "0/3 nodes are available: 3 Insufficient nvidia.com/gpu.")
+        before = cluster.lists
+        cluster.wait_for(lambda: cluster.lists > before + 3)
+        cluster.release()
+
+    thread = beside(schedule)
+    TrainJob(NAME).train([])
+    thread.join()
+    warnings = [event["text"] for line in capsys.readouterr().out.splitlines() if (event := parse(line)) and event["kind"] == "warning"]
+    assert len(warnings) == 1 and "Insufficient nvidia.com/gpu" in warnings[0]
+
+
+def test_an_api_server_that_stumbles_is_asked_again(cluster: Cluster) -> None:
+    cluster.program = says("trained")
+    cluster.faults = [503, 500, 429, 503]
+    TrainJob(NAME).train([])
+    assert len(cluster.made) == 1 and not cluster.faults
+
+
+def test_a_cluster_that_refuses_is_no_matter_of_trying_again(cluster: Cluster) -> None:
+    cluster.refused = {"POST": 403}
+    with pytest.raises(InputError, match="403.*forbidden"):
+        TrainJob(NAME).train([])
+
+
+def test_a_missing_runtime_is_named(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOODSIGHT_TRAIN_RUNTIME", "nowhere")
+    settings.cache_clear()
+    with pytest.raises(InputError, match="no TrainingRuntime nowhere"):
+        TrainJob(NAME).train([])
+
+
+def test_without_a_cluster_the_setting_is_named(tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "nowhere"))
+    with pytest.raises(InputError, match="No cluster") as raised:
+        TrainJob(NAME)
+    assert "GOODSIGHT_TRAIN_RUNTIME" in raised.value.hint
+
+
+def test_secrets_are_neither_in_the_job_nor_in_the_log(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    secrets = ["a-password-of-redis", "a-password-of-the-ledger", TOKEN]
+    monkeypatch.setenv("GOODSIGHT_ONLINE_STORE", f"redis://:{secrets[0]}@redis:6379/0")
+    monkeypatch.setenv("GOODSIGHT_LEDGER_URI", f"postgresql://ledger:{secrets[1]}@postgres/ledger")
+    settings.cache_clear()
+    caplog.set_level("DEBUG")
+    cluster.program = says("trained")
+    TrainJob(NAME).train([])
+    cluster.refused = {"POST": 403}
+    with pytest.raises(InputError) as refused:
+        TrainJob(NAME).train([])
+    told = [str(cluster.made), str(refused.value), *capfd.readouterr(), caplog.text]
+    assert not [secret for secret in secrets for text in told if secret in text]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return learnable(tmp_path_factory.mktemp("learnable"))
+
+
+def test_a_lost_node_costs_nothing(
+    data: tuple[Path, Path], cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Trained on the cluster, the node killed on the way: the job goes on from its checkpoint to the bundle of a run in one piece."""
+    whole = train_here(*data, "commercemm", "tiny", 3, tmp_path / "whole", tmp_path / "whole.jsonl")
+    home = tmp_path / "another-home"
+    monkeypatch.setenv("GOODSIGHT_HOME", str(home))
+    settings.cache_clear()
+
+    def kill() -> None:
+        cluster.wait_for(lambda: list(home.glob("checkpoints/*/step-*")), seconds=300)
+        cluster.lose(cluster.running())
+
+    thread = beside(kill)
+    made = pretrain(*data, "commercemm", "tiny", 3, tmp_path / "bundle", tmp_path / "curve.jsonl")
+    thread.join()
+    assert len(cluster.made) == 2 and not cluster.jobs
+    assert "going on from the checkpoint after step" in capsys.readouterr().out
+    assert made == verify(tmp_path / "bundle") == whole
+    assert (tmp_path / "curve.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+    assert pretrain(*data, "commercemm", "tiny", 3, tmp_path / "again", tmp_path / "again.jsonl") == whole  # it is kept in home
+    assert len(cluster.made) == 2
+
+
+def test_a_configuration_that_cannot_train_fails_once(data: tuple[Path, Path], cluster: Cluster, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="transformer"):
+        pretrain(*data, "transformer", "tiny", 3, tmp_path / "bundle", tmp_path / "curve.jsonl")
+    assert len(cluster.made) == 1
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_the_lost_error_is_one_that_may_be_tried_again() -> None:
+    assert issubclass(LostError, BusyError) and LostError.exit_code == EXIT_RETRY
