@@ -3,6 +3,7 @@
 #   make run      train, judge, register and deploy a model on the furniture sample: ARGS="--catalogue FOLDER"
 #   make test     all tests: ARGS="tests/serving -k drain"
 #   make check    ruff and mypy
+#   make images   the container images: k8s/README.md
 #   make lock     resolve requirements.lock anew from pyproject.toml
 #   make clean    remove .venv and caches; what runs made (.goodsight) stays
 
@@ -40,7 +41,7 @@ print("\n".join(sorted(f"{name}=={version}" for name, version in pins.items() if
 endef
 export LOCK
 
-.PHONY: help run test check lock clean
+.PHONY: help run test check images lock clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -54,6 +55,9 @@ test: $(INSTALLED_DEV)
 check: $(INSTALLED_DEV)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+images: | $(BIN)/pip
+	@k8s/images/build
 
 lock: | $(BIN)/pip
 	@echo "Resolving pyproject.toml: minutes."

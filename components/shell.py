@@ -21,16 +21,17 @@ from goodsight.settings import silence_telemetry
 from lineage.openlineage import Data, StepRun
 
 RUN_PID, RUN_ID = "GOODSIGHT_RUN_PID", "GOODSIGHT_RUN_ID"
+LOCAL_RUN = "GOODSIGHT_LOCAL_RUN"  # set in a container, which does not see the process of the run
 
 
 def of_a_local_run() -> bool:
-    """Whether a `goodsight run` on this machine started this process."""
-    return RUN_PID in os.environ
+    """Whether a `goodsight run` on this machine started this process or its container."""
+    return RUN_PID in os.environ or LOCAL_RUN in os.environ
 
 
 def _end_with_the_run() -> None:
     """Ends this process when the `goodsight run` that started it is gone, so that a killed run leaves nothing behind."""
-    if not of_a_local_run():
+    if RUN_PID not in os.environ:
         return
     descriptor = os.pidfd_open(int(os.environ[RUN_PID]))
 

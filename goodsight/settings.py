@@ -22,6 +22,7 @@ class Settings(BaseModel):
     """Where state lives and how much of the machine may be used."""
 
     home: Path = Field(default=Path(".goodsight"), description="Folder where all state lives.")
+    runtime: str = Field(default="", description="Folder that model server and gateway of a pod share; default: under home.")
     image: str = Field(default=IMAGE, description="Container image that runs the steps on a cluster.")
     train_image: str = Field(default=TRAIN_IMAGE, description="Container image of the pods of a TrainJob.")
     train_runtime: str = Field(default="", description="TrainingRuntime on the cluster that pretrains; default: in the step's process.")

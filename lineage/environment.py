@@ -152,11 +152,12 @@ class Checkout:
 
 
 def checkout(house: Path = HOUSE) -> Checkout | None:
-    """The git checkout whose root is `house`; None when the code is installed elsewhere, or git is not."""
+    """The git checkout whose root is `house`; installed elsewhere, what GOODSIGHT_COMMIT says, as in our images; None without either."""
     top = _git(house, "rev-parse", "--show-toplevel")
     commit = _git(house, "rev-parse", "HEAD")
     if not top or not commit or Path(top) != house.resolve():
-        return None
+        told = os.environ.get("GOODSIGHT_COMMIT", "")
+        return Checkout(told.removesuffix("-dirty"), told.endswith("-dirty"), "") if told else None
     origin = _git(house, "config", "--get", "remote.origin.url") or ""
     return Checkout(commit, bool(_git(house, "status", "--porcelain")), _without_user(origin))
 

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -42,6 +42,7 @@ app.add_typer(models_command.app, name="models")
 app.add_typer(pipeline_command.app, name="pipeline")
 app.add_typer(rollout_command.app, name="rollout")
 
+Runner = Literal["process", "docker"]
 Count = Annotated[int, typer.Option("-k", min=1, max=100, help="How many answers.")]
 
 
@@ -68,6 +69,7 @@ def run(
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 17,
     policy: Annotated[Path | None, typer.Option(help="YAML file of the gate's policy (default: lineage/policy.yaml).")] = None,
     rollout: Annotated[bool, typer.Option("--rollout", help="Keep what serves; `goodsight rollout start` brings the version in.")] = False,
+    runner: Annotated[Runner, typer.Option(help="Where steps run: in processes, or in containers of GOODSIGHT_IMAGE.")] = "process",
     home: Home = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no closing table.")] = False,
     as_json: Json = False,
@@ -85,7 +87,7 @@ def run(
     folder = None if revision else catalogue or _sample()
     name = folder.resolve().name if folder else ""
     release = "rollout" if rollout else "switch"
-    result = run_pipeline(Wanted(folder, name, architecture, size, seed, policy_text(policy), quiet, revision, release))
+    result = run_pipeline(Wanted(folder, name, architecture, size, seed, policy_text(policy), quiet, revision, release, runner))
     if not quiet:
         closing_table(result)
     if as_json:
@@ -107,6 +109,32 @@ def _sample() -> Path:
 def serve(home: Home = None) -> None:
     """Keep the deployed version up behind the gateway until Ctrl-C."""
     from serving.serve import serve as keep_up
+
+    keep_up(home_of(home), typer.echo)
+
+
+@app.command("model-server")
+def model_server(
+    check: Annotated[bool, typer.Option("--check", help="Only tell which version takes requests; status 1 when none does.")] = False,
+    check_alive: Annotated[bool, typer.Option("--check-alive", help="Only tell whether a model server answers.")] = False,
+    home: Home = None,
+) -> None:
+    """Keep TorchServe up with what is deployed, for a gateway beside it: one of two containers of a pod."""
+    from serving import model_server as server
+
+    root = home_of(home)
+    if check:
+        typer.echo(f"Version {server.check(root)} takes requests.")
+    elif check_alive:
+        server.check_alive(root)
+    else:
+        server.keep_up(root, typer.echo)
+
+
+@app.command()
+def gateway(home: Home = None) -> None:
+    """Answer product teams in front of the model server beside it: the other container of the pod."""
+    from serving.gateway.process import keep_up
 
     keep_up(home_of(home), typer.echo)
 

@@ -38,6 +38,7 @@ class Wanted:
     quiet: bool = False
     revision: str = ""
     release: str = "switch"  # or `rollout`: the version waits for `goodsight rollout start`
+    runner: str = "process"  # or `docker`: each step in a container of the image that a cluster would run it in
 
 
 def run(wanted: Wanted) -> dict[str, Any]:
@@ -56,7 +57,7 @@ def run(wanted: Wanted) -> dict[str, Any]:
             with contextlib.redirect_stdout(listener):
                 ended["revision"] = revision = _revision(wanted, root)
             arguments = _arguments(wanted, revision, root)
-            outcome = _execute({**arguments, "run_id": run_id}, folder, listener)
+            outcome = _execute({**arguments, "run_id": run_id}, folder, listener, wanted.runner)
             result = _result(run_id, arguments, outcome, root)
             result["seconds"] = round(time.monotonic() - started, 3)
             ended.update(result)
@@ -164,14 +165,15 @@ class Outcome:
     outputs: dict[str, dict[str, Any]]
 
 
-def _execute(arguments: dict[str, Any], folder: Path, listener: Listener) -> Outcome:
+def _execute(arguments: dict[str, Any], folder: Path, listener: Listener, runner: str) -> Outcome:
     from kfp import local
 
     from pipelines.cache import install
     from pipelines.retrain import retrain
+    from pipelines.runners import end, runner_of
 
     root = settings().root
-    local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(root / "pipeline"), workspace_root=str(folder / "workspace"))
+    local.init(runner_of(runner, folder), pipeline_root=str(root / "pipeline"), workspace_root=str(folder / "workspace"))
     cache = install(root / "cache")
     logging.getLogger().setLevel(logging.WARNING)
     with warnings.catch_warnings(), contextlib.redirect_stdout(listener):
@@ -180,6 +182,8 @@ def _execute(arguments: dict[str, Any], folder: Path, listener: Listener) -> Out
             _on_this_machine(retrain)(**arguments)
         except RuntimeError as error:
             raise _explained(listener.story.error, error, folder) from error
+        finally:
+            end(runner)
     story = listener.story
     return Outcome(cache.hits, story.steps, story.peak_rss_bytes, cache.outputs)
 

@@ -26,6 +26,11 @@ def archive_name(version: str) -> str:
     return f"goodsight-{version}"
 
 
+def version_of(archive: str) -> str:
+    """The version whose archive has this name."""
+    return archive.removeprefix("goodsight-")
+
+
 def _stage(candidate: Path, index: Path, version: str, folder: Path) -> None:
     """`folder` with what goes into the archive; the archiver copies what a link points at."""
     (folder / "files").mkdir()

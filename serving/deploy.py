@@ -65,8 +65,11 @@ def _record(home: Path) -> Path:
 
 
 def deploying(home: Path) -> AbstractContextManager[None]:
-    """The lock that a deployment, a rollback and the start of a server take. Raises `BusyError` when it is held."""
-    return exclusive(home / "serving" / "deploy.lock", "A deployment")
+    """The lock that a deployment, a rollback and the start of a server take. Raises `BusyError` when it is held.
+
+    Model servers elsewhere hold it for an instant, when they read what was deployed: that is waited for.
+    """
+    return exclusive(home / "serving" / "deploy.lock", "A deployment", seconds=1)
 
 
 def current(home: Path) -> Deployment | None:

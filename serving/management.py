@@ -8,6 +8,7 @@ import httpx
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from goodsight.errors import GoodsightError
+from serving.archive import version_of
 from serving.running import ANSWER_SECONDS, LOG, MODEL, Running
 
 BATCH_SIZE = 8
@@ -49,13 +50,21 @@ class Management:
         default = self._call("GET", f"/models/{MODEL}")[0]["modelVersion"]
         return {item["modelVersion"]: item["modelVersion"] == default for item in self._call("GET", f"/models/{MODEL}/all")}
 
+    def ready_version(self) -> str:
+        """The default version, if a worker of it takes requests; empty when none does."""
+        listed = self._call("GET", "/models")["models"]
+        if MODEL not in {item["modelName"] for item in listed}:
+            return ""
+        described = self._call("GET", f"/models/{MODEL}")[0]
+        return str(described["modelVersion"]) if any(each["status"] == "READY" for each in described["workers"]) else ""
+
     def register(self, archive: str) -> None:
         """Loads `archive`, a name in the model store, into one worker and returns when the worker is ready.
 
         The server is asked time and again: if it were told to answer when the worker is ready, it would hold up half of its
         connections, those of predictions too, for as long as the model loads.
         """
-        version = archive.removeprefix(f"{MODEL}-")
+        version = version_of(archive)
         parameters: dict[str, str | int] = {
             "url": archive,
             "model_name": MODEL,

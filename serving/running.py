@@ -1,15 +1,20 @@
 """The record of a running server: which process it is, who started it, where it listens and where its keys are.
 
 A process id alone proves nothing, because ids are used again: a process is its id and the time it was created. A record whose
-owner or server is gone is stale; the next start removes it, and stops a server that its owner left behind.
+owner or server is gone is stale; the next start removes it, and stops a server that its owner left behind. Containers of one pod do
+not see each other's processes: there, the lock that the owner holds says that it lives.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import re
 import shutil
 import signal
+import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -18,12 +23,15 @@ import psutil
 
 from goodsight.errors import BusyError, InputError
 from goodsight.files import read_json, write_json
+from goodsight.settings import settings
 
 MODEL = "goodsight"  # its name in the server
 ANSWER_SECONDS = 60  # a worker that takes longer over one batch is replaced
 RECORD = "server.json"
 KEYS = "key_file.json"
 LOG = "torchserve.log"
+OWNER = "owner.lock"  # held by the process that keeps the server up
+GATEWAYS = "gateways.lock"  # shared by the gateways before it
 CLOCK_SECONDS = 2.0  # the creation time of one process may read this much apart after the clock was set
 PATIENCE_SECONDS = 15.0  # TorchServe takes 4 s to end by itself
 
@@ -61,6 +69,7 @@ class Running:
     folder: str  # private: configuration, log and keys
     scratch: str  # private: sockets and unpacked models
     state: Literal["starting", "ready", "stopping"] = "starting"
+    namespace: int = 0  # in which the process ids count; 0: here
 
     @property
     def url(self) -> str:
@@ -82,13 +91,71 @@ class Running:
         write_json(Path(self.folder) / RECORD, asdict(changed))
         return changed
 
+    @property
+    def here(self) -> bool:
+        """Whether its process ids are those that this process sees."""
+        return self.namespace in (0, namespace())
+
     def alive(self) -> bool:
+        if not self.here:
+            return held(Path(self.folder) / OWNER)
         return self.server.alive() and self.owner.alive()
 
 
+def namespace() -> int:
+    """The namespace of this process's ids: a container has its own. 0 where there are none."""
+    try:
+        return Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:
+        return 0
+
+
 def runtime(home: Path) -> Path:
-    """The private folder of the server that `goodsight serve` keeps up."""
-    return home / "serving" / "runtime"
+    """The private folder of the server that `goodsight serve` or `goodsight model-server` keeps up.
+
+    In a volume of a pod it is a folder of its own, since the volume itself belongs to another user.
+    """
+    return Path(chosen).resolve() / "server" if (chosen := settings().runtime) else home / "serving" / "runtime"
+
+
+def take(path: Path, shared: bool = False) -> int:
+    """Takes the lock file `path`, waiting for it; it is free once the descriptor is closed or this process ends, however it ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+    return descriptor
+
+
+@contextlib.contextmanager
+def needed(folder: Path) -> Iterator[None]:
+    """Tells the server of `folder` to stay up until the end of the block."""
+    descriptor = take(folder / GATEWAYS, shared=True)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def held(path: Path) -> bool:
+    """Whether a process holds the lock file `path`."""
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def await_free(folder: Path, seconds: float) -> None:
+    """Returns once no gateway needs the server of `folder`, or after so many seconds."""
+    end = time.monotonic() + seconds
+    while held(folder / GATEWAYS) and time.monotonic() < end:
+        time.sleep(0.1)
 
 
 def read(folder: Path) -> Running | None:
@@ -111,7 +178,7 @@ def clear(folder: Path) -> None:
     """Removes a stale record and stops the server it left behind. Raises `BusyError` while its owner lives."""
     running = read(folder)
     if running and running.alive():
-        message = f"`goodsight serve` is already running (process {running.owner.pid}, {running.url})."
+        message = f"A model server is already running (process {running.owner.pid}, {running.url})."
         raise BusyError(message, f"Use that server, or stop it with: kill {running.owner.pid}")
     if running:
         forget(running)
@@ -119,7 +186,7 @@ def clear(folder: Path) -> None:
 
 def forget(running: Running) -> None:
     """Ends what is left of a server and removes its record, its keys and its scratch folder."""
-    if running.server.alive():
+    if running.here and running.server.alive():
         end_group(running.server.pid)
     shutil.rmtree(running.scratch, ignore_errors=True)
     for name in (RECORD, KEYS):

@@ -171,8 +171,8 @@ def _environment(scratch: str) -> dict[str, str]:
 class Server:
     """A TorchServe process of ours, from `start` to `stop`."""
 
-    def __init__(self, record: Running, process: subprocess.Popen[bytes]) -> None:
-        self.record, self.process = record, process
+    def __init__(self, record: Running, process: subprocess.Popen[bytes], lock: int) -> None:
+        self.record, self.process, self._lock = record, process, lock
 
     @staticmethod
     def start(folder: Path, store: Path, ports: Ports) -> Server:
@@ -193,12 +193,13 @@ class Server:
         try:
             server._await_answer()
         except BaseException:
-            running.forget(server.record)
+            server._forget()
             raise
         return server
 
     @staticmethod
     def _spawn(folder: Path, store: Path, ports: Ports) -> Server:
+        lock = running.take(folder / running.OWNER)
         scratch = tempfile.mkdtemp(prefix="goodsight-")  # a short path: the workers' sockets may have 107 characters
         command = [sys.executable, "-m", "serving.tether", str(os.getpid()), *_command(folder, scratch, store)]
         with (folder / LOG).open("wb") as log:
@@ -207,8 +208,9 @@ class Server:
                 stderr=log, start_new_session=True,
             )  # fmt: skip
         owner, server = Process.of(os.getpid()), Process.of(process.pid)
-        record = Running(server, owner, ports.inference, ports.management, ports.metrics, str(folder), scratch)
-        return Server(record.become("starting"), process)
+        numbers = (ports.inference, ports.management, ports.metrics)
+        record = Running(server, owner, *numbers, str(folder), scratch, namespace=running.namespace())
+        return Server(record.become("starting"), process, lock)
 
     def _await_answer(self) -> None:
         not_yet = retry_if_result(lambda answers: not answers)
@@ -242,7 +244,11 @@ class Server:
             if self.process.poll() is None:
                 self._drain(say)
         finally:
-            running.forget(self.record)
+            self._forget()
+
+    def _forget(self) -> None:
+        running.forget(self.record)
+        os.close(self._lock)
 
     def _drain(self, say: Callable[[str], None]) -> None:
         try:

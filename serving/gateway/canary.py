@@ -18,7 +18,7 @@ from typing import Any
 from serving.gateway.caller import Caller
 from serving.gateway.comparing import agreement, read
 from serving.gateway.problems import Problem
-from serving.gateway.upstream import Reply, Transport, Upstream, is_answer
+from serving.gateway.upstream import Absent, Reply, Transport, Upstream, is_answer
 from serving.management import BATCH_SIZE
 from serving.request import COPY
 from serving.rollout import Arm, Counts, Rollout
@@ -35,6 +35,10 @@ class Failed(Exception):
     """The new version has no answer."""
 
 
+class Away(Failed):
+    """Neither version has: the model server is not there."""
+
+
 class Once(Transport):
     """A transport on which what fails is told at once, instead of sent again: another version answers sooner."""
 
@@ -44,6 +48,8 @@ class Once(Transport):
     async def predict(self, body: bytes, version: str | None, headers: Mapping[str, str]) -> tuple[int, bytes]:
         try:
             status, answer = await self._transport.predict(body, version, headers)
+        except Absent as error:
+            raise Away(str(error)) from error
         except OSError as error:
             raise Failed(str(error)) from error
         if not is_answer(status, answer):
@@ -122,6 +128,8 @@ class Canary:
                 raise
             if problem.status in (503, 504):
                 self._missed(counts.new, late=problem.status == 504)
+            return None
+        except Away:
             return None
         except Exception as error:  # of whatever kind: the caller is answered by the other version
             if not isinstance(error, Failed):

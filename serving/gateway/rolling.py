@@ -11,7 +11,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,7 @@ from serving import deploy, rollout
 from serving.gateway.caller import Caller
 from serving.gateway.canary import Canary
 from serving.gateway.upstream import Reply, Upstream
-from serving.management import Management
 from serving.rollout import Rollout
-from serving.running import Running
 
 TURN_SECONDS = 0.1
 KEEP_SECONDS = 1.0
@@ -31,10 +29,10 @@ log = logging.getLogger("goodsight.rollout")
 
 
 class Rolling:
-    """The rollout of `home`, if one goes on; `record` is the model server's, `seconds` what a request may take."""
+    """The rollout of `home`, if one goes on; `load` loads an archive beside what serves, `seconds` is what a request may take."""
 
-    def __init__(self, home: Path, old: Upstream, record: Running, seconds: float) -> None:
-        self.home, self.old, self.record, self.seconds = home, old, record, seconds
+    def __init__(self, home: Path, old: Upstream, load: Callable[[str], None], seconds: float) -> None:
+        self.home, self.old, self.load, self.seconds = home, old, load, seconds
         self.canary: Canary | None = None
         self._coming = ""  # the id of a rollout whose version is being loaded
         self._kept, self._stamp = 0.0, -1
@@ -122,7 +120,7 @@ class Rolling:
                 await asyncio.to_thread(_overtaken, self.home, coming, served.version if served else "nothing")
                 return
             if not await self.old.ready(coming.version):
-                await _loaded(self.record, coming.archive)
+                await _loaded(self.load, coming.archive)
             self.canary = Canary(coming, self.old, self.seconds)
         except GoodsightError as error:
             await asyncio.to_thread(_end, self.home, coming, "rolled_back", f"it cannot be tried: {error.message}")
@@ -151,7 +149,7 @@ def _stamp(home: Path) -> int:
         return 0
 
 
-async def _loaded(record: Running, archive: str) -> None:
+async def _loaded(load: Callable[[str], None], archive: str) -> None:
     """Loads a version, in a thread that does not hold up the end of the process. Raises `GoodsightError` when it does not load."""
     loop, done = asyncio.get_running_loop(), asyncio.get_running_loop().create_future()
 
@@ -159,16 +157,16 @@ async def _loaded(record: Running, archive: str) -> None:
         if not done.done():
             done.set_exception(error) if error else done.set_result(None)
 
-    def load() -> None:
+    def work() -> None:
         told: GoodsightError | None = None
         try:
-            Management(record).register(archive)
+            load(archive)
         except GoodsightError as error:
             told = error
         with contextlib.suppress(RuntimeError):  # the loop has ended
             loop.call_soon_threadsafe(tell, told)
 
-    threading.Thread(target=load, daemon=True).start()
+    threading.Thread(target=work, daemon=True).start()
     await done
 
 

@@ -12,12 +12,13 @@ import math
 import re
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import aiohttp
 
+from goodsight.errors import InputError
 from serving.gateway.caller import Caller, Leaving
 from serving.gateway.encoding import encoded
 from serving.gateway.problems import Problem
@@ -32,6 +33,9 @@ LARGEST_BODY = 16 * 2**20 + 2**16  # what TorchServe takes, also when media are 
 
 VERSION = re.compile(rb'"model_version": "([^"]{1,64})"')
 
+
+class Absent(OSError):
+    """The model server is not there: nothing was sent."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class Transport(Protocol):
     """Who carries a request to the model server."""
 
     async def predict(self, body: bytes, version: str | None, headers: Mapping[str, str]) -> tuple[int, bytes]:
-        """Status and body. Raises `OSError` when there is no answer."""
+        """Status and body. Raises `OSError` when there is no answer, `Absent` when there cannot be one."""
 
     async def describe(self, version: str | None = None) -> list[dict[str, Any]]:
         """The default version, that one, or with `all` each: `modelVersion` and the `status` of `workers`. Empty when there is none."""
@@ -66,34 +70,51 @@ class Transport(Protocol):
 
 
 class TorchServe:
-    """The transport to the server of a record."""
+    """The transport to the server that `find` returns, another one after a restart; None while there is none."""
 
-    def __init__(self, record: Running) -> None:
-        self._record = record
-        self._keys = {name: {"Authorization": f"Bearer {record.key(name)}"} for name in ("inference", "management")}
+    def __init__(self, find: Callable[[], Running | None]) -> None:
+        self._find = find
+        self._known: Running | None = None
+        self._keys: dict[str, str] = {}
         self._session: aiohttp.ClientSession | None = None  # of the event loop that asks first
 
     async def predict(self, body: bytes, version: str | None, headers: Mapping[str, str]) -> tuple[int, bytes]:
+        record = self._there()
         path = f"/predictions/{MODEL}/{version}" if version else f"/predictions/{MODEL}"
-        told = {"Content-Type": "application/json", **self._keys["inference"], **headers}
-        return await self._send("POST", self._record.inference_port, path, body, told)
+        told = {"Content-Type": "application/json", "Authorization": self._keys["inference"], **headers}
+        return await self._send("POST", record.inference_port, path, body, told)
 
     async def describe(self, version: str | None = None) -> list[dict[str, Any]]:
         path = f"/models/{MODEL}/{version}" if version else f"/models/{MODEL}"
-        body = await self._read(self._record.management_port, path, self._keys["management"])
+        body = await self._read("management", path)
         return json.loads(body) if body else []
 
     async def metrics(self) -> bytes:
-        return await self._read(self._record.metrics_port, "/metrics", {})
+        return await self._read("metrics", "/metrics")
+
+    def _there(self) -> Running:
+        """The server, whose keys are known then. Raises `Absent`."""
+        record = self._find()
+        if record is None:
+            raise Absent("There is no model server.")
+        if record is not self._known:
+            try:
+                self._keys = {name: f"Bearer {record.key(name)}" for name in ("inference", "management")}
+            except (InputError, KeyError) as error:
+                raise Absent("The model server has ended.") from error
+            self._known = record
+        return record
 
     async def close(self) -> None:
         if self._session:
             await self._session.close()
 
-    async def _read(self, port: int, path: str, headers: Mapping[str, str]) -> bytes:
+    async def _read(self, interface: Literal["management", "metrics"], path: str) -> bytes:
         """What is there; nothing when there is no answer, or none with status 200."""
         try:
-            status, body = await self._send("GET", port, path, None, headers)
+            port = getattr(self._there(), f"{interface}_port")
+            key = {"Authorization": self._keys["management"]} if interface == "management" else {}
+            status, body = await self._send("GET", port, path, None, key)
         except OSError:
             return b""
         return body if status == 200 else b""
@@ -107,6 +128,8 @@ class TorchServe:
         try:
             async with self._session.request(method, f"http://127.0.0.1:{port}{path}", data=body, headers=headers) as response:
                 return response.status, await response.read()
+        except aiohttp.ClientConnectorError as error:
+            raise Absent(str(error)) from error
         except aiohttp.ClientError as error:
             raise ConnectionError(str(error)) from error
 
@@ -245,17 +268,21 @@ class Upstream:
             task.exception()  # nobody may wait for it any more
 
     async def _carried(self, body: bytes, version: str | None, deadline: float, headers: Mapping[str, str]) -> tuple[int, bytes]:
-        """Carries a request until it is answered. A worker that is lost on the way is replaced: once, it is sent again."""
+        """Carries a request until it is answered. A worker that is lost on the way is replaced: once, it is sent again; a model
+        server that is not there is waited for.
+        """
         started, lost = time.perf_counter(), 0
         while True:
+            sent = True
             try:
                 status, answer = await self.transport.predict(body, version, headers)
             except OSError as error:
+                sent = not isinstance(error, Absent)
                 status, answer = 503, json.dumps({"message": str(error)}).encode()
             if is_answer(status, answer):
                 self._seconds += WEIGHT * (time.perf_counter() - started - self._seconds)
                 return status, answer
-            lost += b"no worker" not in answer  # it was not queued there; else a worker was lost with it, which may be why
+            lost += sent and b"no worker" not in answer  # it was not queued there; else a worker was lost with it, which may be why
             if lost > 1 or _left(deadline) <= PAUSE_SECONDS:
                 raise Problem(503, "The model server has no worker that answers. Try again later.", self.patience())
             self.counts.again += 1

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lineage.environment import TOWERS, WITHOUT_WEIGHTS, checkout, environment, libraries, towers
+from lineage.environment import TOWERS, WITHOUT_WEIGHTS, Checkout, checkout, environment, libraries, towers
 from models.config import ARCHITECTURES, SIZES, model_config
 
 
@@ -74,3 +74,10 @@ def test_code_installed_inside_the_checkout_of_something_else_has_no_commit(hous
     (house / "site-packages").mkdir()
     assert checkout(house / "site-packages") is None
     assert checkout(tmp_path.parent / "nowhere") is None
+
+
+def test_code_in_an_image_has_the_commit_that_it_was_built_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOODSIGHT_COMMIT", "0f" * 20)
+    assert checkout(tmp_path.parent / "nowhere") == Checkout("0f" * 20, False, "")
+    monkeypatch.setenv("GOODSIGHT_COMMIT", "0f" * 20 + "-dirty")
+    assert checkout(tmp_path.parent / "nowhere") == Checkout("0f" * 20, True, "")

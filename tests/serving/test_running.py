@@ -7,7 +7,9 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -120,3 +122,26 @@ def test_a_tethered_process_ends_with_its_parent() -> None:
     parent.communicate()
     _, alive = psutil.wait_procs([tethered_process], timeout=10)
     assert not alive
+
+
+def test_a_server_of_another_container_lives_as_long_as_its_owner_holds_the_lock(tmp_path: Path) -> None:
+    """Its process ids mean nothing here: they may be those of others."""
+    other = replace(record(tmp_path, Process.of(os.getpid()), GONE), namespace=running.namespace() + 1).become("ready")
+    assert running.find(tmp_path) is None
+    lock = running.take(tmp_path / running.OWNER)
+    assert running.find(tmp_path) == other
+    with pytest.raises(BusyError, match="already running"):
+        running.clear(tmp_path)
+    os.close(lock)
+    running.clear(tmp_path)
+    assert running.read(tmp_path) is None, "and this process, which has its id, was left alone"
+
+
+def test_a_server_stays_while_a_gateway_needs_it(tmp_path: Path) -> None:
+    with running.needed(tmp_path), running.needed(tmp_path):
+        before = time.monotonic()
+        running.await_free(tmp_path, 0.3)
+        assert time.monotonic() - before >= 0.3
+    before = time.monotonic()
+    running.await_free(tmp_path, 30)
+    assert time.monotonic() - before < 5

@@ -7,7 +7,6 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -90,10 +89,13 @@ async def stand(home: Path, server: TwoVersions, **plan: Any) -> Standing:
     return await go_on(home, server)
 
 
+def nothing_loads(archive: str) -> None:
+    raise AssertionError(f"{archive} is there already")
+
+
 async def go_on(home: Path, server: TwoVersions) -> Standing:
     upstream = Upstream(server, 64)
-    record: Any = SimpleNamespace()
-    upstream.rolling = Rolling(home, upstream, record, 20)
+    upstream.rolling = Rolling(home, upstream, nothing_loads, 20)
     upstream.rolling.start()
     async with asyncio.timeout(15):
         while upstream.rolling.canary is None:
@@ -218,8 +220,8 @@ async def test_what_serves_changed_while_the_gateway_was_down(tmp_path: Path) ->
     for serves, phase in (("2", "promoted"), ("7", "aborted")):
         rollout.write(tmp_path, begin("r", plan_of(), "Ada", "spring", **FACTS))
         write_json(tmp_path / "serving" / "current.json", {**SERVED, "version": serves})
-        upstream, record = Upstream(TwoVersions(), 64), SimpleNamespace()
-        rolling = Rolling(tmp_path, upstream, record, 20)  # type: ignore[arg-type]
+        upstream = Upstream(TwoVersions(), 64)
+        rolling = Rolling(tmp_path, upstream, nothing_loads, 20)
         rolling.start()
         standing = Standing(tmp_path, upstream, TwoVersions())
         await standing.until(lambda now, phase=phase: now.phase == phase)
