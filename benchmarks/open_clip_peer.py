@@ -4,7 +4,7 @@
 
 `open_clip_train.main.main` runs as it is: its model, optimiser, scaler, scheduler, loss and loop. What is replaced is the data
 (batches that lie in memory, as our loop gets them) and the loss is watched. The towers, their weights and the batches are made here
-for both loops. Prints one JSON object on its last line.
+for both loops. torchvision must work in that Python. Prints one JSON object on its last line.
 """
 
 from __future__ import annotations

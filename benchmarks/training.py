@@ -3,8 +3,8 @@
     python benchmarks/training.py --peer PEER/bin/python [--towers small] [--batch 64] [--repeats 5] [--part loops objectives]
 
 Both loops train open_clip's CLIP (`base`: ViT-B/32) with image-text contrast on batches in memory, each in a process of its own
-under the peer's Python (`open_clip_peer.py` says what that is), in alternating order. The losses of the two must agree: it is the
-same training. Then, under this Python, steps of each architecture with each family of objectives (`objective_cost.py`). On a GPU
+under the peer's Python (`our_loop.py`, `open_clip_peer.py`), in alternating order. The losses of the two must agree: it is the same
+training. Then, under this Python, steps of each architecture with each family of objectives (`objective_cost.py`). On a GPU
 when PyTorch finds one. Writes `benchmarks/results/training.json`, or `training-cuda.json`, after each part; the page of both is
 docs/models/training.md.
 
@@ -21,82 +21,29 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
 from machine import described
-from open_clip_peer import MODELS, POOL, Spec, batches, towers
-from step_clock import Enough, StepClock, Work, each_optimizer_step
-from torch import Tensor, nn
+from open_clip_peer import MODELS, Spec
 
 from goodsight.digests import HOUSE
 from goodsight.files import write_json
-from goodsight.memory import keep_freed_memory
 from goodsight.settings import settings
 from models.config import ARCHITECTURES
 from models.device import device
-from models.objectives.contrast import symmetric_info_nce
 from models.pretraining import OBJECTIVES
-from models.recipes import Recipe
 from models.speed import bf16_peak
-from models.training import Update, precision, train
+from models.training import precision
 
 HERE = Path(__file__).resolve().parent
-LOOPS = ("ours", "open_clip")
-COUNTED = 8  # rows whose floating-point operations are counted
+LOOPS = {"ours": ("our_loop.py", "measure"), "open_clip": ("open_clip_peer.py",)}
+ALIKE = 0.02  # how far losses of the same step may be apart, relatively: bf16 adds up in another order
 SIZES = {"cpu": "small", "cuda": "base"}  # of the objectives
-
-
-def ours(spec: Spec) -> dict[str, Any]:
-    """Figures of our loop, its losses, warm-up included, and the work of a step."""
-    place, pool, model = torch.device(spec.device), batches(spec), towers(spec)
-    names = [f"pair {number}" for number in range(spec.batch)]
-    own = torch.eye(spec.batch, dtype=torch.bool, device=place)
-    clock, losses = StepClock(place, spec.warm, spec.steps), []
-
-    def contrast(drawn: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
-        if clock.enough:
-            raise Enough
-        found = model(*(part.to(place, non_blocking=True) for part in drawn))
-        loss = symmetric_info_nce(found["image_features"], found["text_features"], own, found["logit_scale"])
-        losses.append(loss.detach())
-        return {"itc": loss}
-
-    def updates(step: int) -> list[Update]:
-        return [Update(lambda: pool[step % POOL], contrast, lambda: names)]
-
-    recipe = Recipe(
-        steps=spec.total,
-        batch=spec.batch,
-        fused=0,
-        learning_rate=spec.learning_rate,
-        weight_decay=spec.weight_decay,
-        warmup=spec.warmup / spec.total,
-        gradient_norm=spec.gradient_norm,
-        seed=spec.seed,
-        checkpoint_every=spec.total,
-    )
-    work = spec.batch / COUNTED * counted(model, pool[0], place)
-    clock.begin()
-    with tempfile.TemporaryDirectory() as folder, each_optimizer_step(clock), suppress(Enough):
-        train(model, updates, recipe, Path(folder), "contrast")
-    return {**clock.figures(spec.batch), "losses": [float(loss) for loss in losses], "flops_a_step": work}
-
-
-def counted(model: nn.Module, batch: tuple[Tensor, Tensor], place: torch.device) -> int:
-    """Floating-point operations of the towers, forward and backward, for `COUNTED` rows."""
-    with Work() as work:
-        found = model(*(part[:COUNTED].to(place) for part in batch))
-        (found["image_features"].sum() + found["text_features"].sum()).backward()
-    model.zero_grad(set_to_none=True)
-    return work.flops
 
 
 def called(python: str, script: str, *arguments: str) -> list[dict[str, Any]]:
@@ -110,29 +57,29 @@ def called(python: str, script: str, *arguments: str) -> list[dict[str, Any]]:
 
 
 def loops(peer: str, spec: Spec, repeats: int) -> dict[str, Any]:
-    """Both loops, `repeats` times each, in alternating order."""
+    """Both loops, `repeats` times each, in alternating order. Raises `SystemExit` when their losses differ."""
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in LOOPS}
     asked = json.dumps(asdict(spec))
     for turn in range(repeats):
-        for name in LOOPS if turn % 2 == 0 else LOOPS[::-1]:
-            arguments = ("training.py", "--measure") if name == "ours" else ("open_clip_peer.py",)
-            runs[name] += called(peer, *arguments, asked)
+        for name in list(LOOPS) if turn % 2 == 0 else reversed(LOOPS):
+            runs[name] += called(peer, *LOOPS[name], asked)
             print(turn, name, runs[name][-1]["samples_a_second"], runs[name][-1]["peak_bytes"], flush=True)
     pairs = [(a, b) for left, right in zip(*runs.values(), strict=True) for a, b in zip(left["losses"], right["losses"], strict=True)]
-    work, most = runs["ours"][0]["flops_a_step"], bf16_peak(torch.device(spec.device))
+    apart = max(abs(a - b) / abs(b) for a, b in pairs)
+    if not apart < ALIKE:
+        raise SystemExit(f"The losses are {apart:.1%} apart: the two loops do not train alike, so their speeds say nothing.")
+    told, most = called(peer, "our_loop.py", "about", asked)[0], bf16_peak(torch.device(spec.device))
     found: dict[str, Any] = {name: spread(rows) for name, rows in runs.items()}
     for row in found.values():
-        row["mfu"] = work / row["seconds_a_step"]["median"] / most if most else None
+        row["mfu"] = told["flops_a_step"] / row["seconds_a_step"]["median"] / most if most else None
     times = [[row["seconds_a_step"] for row in rows] for rows in runs.values()]
     faster = [theirs / own for own, theirs in zip(*times, strict=True)]
-    versions = called(peer, "training.py", "--versions")[0]
     return {
         **asdict(spec),
         "model": MODELS[spec.towers],
         "repeats": repeats,
-        "versions": versions,
-        "flops_a_step": work,
-        "losses": {"first": pairs[0], "last": pairs[-1], "apart": max(abs(a - b) / abs(b) for a, b in pairs)},
+        **told,
+        "losses": {"first": pairs[0], "last": pairs[-1], "apart": apart},
         "loops": found,
         "speed_up": {"median": median(times[1]) / median(times[0]), "min": min(faster), "max": max(faster)},
     }
@@ -174,18 +121,7 @@ def main() -> None:
     parser.add_argument("--architectures", nargs="+", choices=ARCHITECTURES, default=ARCHITECTURES)
     parser.add_argument("--part", nargs="+", choices=("loops", "objectives"), default=("loops", "objectives"))
     parser.add_argument("--out", type=Path, help="instead of the folder of results")
-    parser.add_argument("--measure", help=argparse.SUPPRESS)
-    parser.add_argument("--versions", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
-    if chosen.versions:
-        print(json.dumps(described()["versions"] | {"open-clip-torch": version("open-clip-torch"), "lightning": version("lightning")}))
-        return
-    if chosen.measure:
-        keep_freed_memory()
-        spec = Spec(**json.loads(chosen.measure))
-        torch.set_num_threads(spec.threads)
-        print(json.dumps(ours(spec)))
-        return
     name = "training-cuda.json" if on_gpu else "training.json"
     result = (chosen.out or HERE / "results") / name
     report = json.loads(result.read_text()) if result.is_file() else {"benchmark": "training"}
