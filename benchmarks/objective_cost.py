@@ -8,6 +8,7 @@ pictures lie where the model lies, so that the step is measured and not the copy
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 import tempfile
@@ -143,13 +144,9 @@ class Watched:
         return first.losses(drawn)
 
 
-def row(asked: Asked, families: tuple[str, ...]) -> dict[str, Any]:
+def row(model: Any, data: ProductData, asked: Asked, families: tuple[str, ...]) -> dict[str, Any]:
     """Figures of the steps with `families`, the work of a step, and its share of the GPU's bf16 peak where that is known."""
     device = torch.device(asked.device)
-    config = replace(model_config(asked.architecture, asked.size), trained_towers=True)
-    torch.manual_seed(asked.seed)
-    model: Any = build(config).to(device)
-    data = made(config, model.towers.image_channels, device, asked.seed)
     fused = max(2, asked.batch // FUSED[asked.architecture])
     recipe = Recipe(steps=1, batch=asked.batch, fused=fused, learning_rate=1e-5, objectives=families, seed=asked.seed)
     updates = OBJECTIVES[asked.architecture].updates(model, data, torch.arange(PRODUCTS), WORDS, recipe)
@@ -166,8 +163,18 @@ def main() -> None:
     asked = Asked(**{**fields, "families": tuple(tuple(families) for families in fields["families"])})
     keep_freed_memory()
     torch.set_num_threads(asked.threads)
+    torch.manual_seed(asked.seed)
+    config, device = replace(model_config(asked.architecture, asked.size), trained_towers=True), torch.device(asked.device)
+    model: Any = build(config).to(device)
+    data = made(config, model.towers.image_channels, device, asked.seed)
     for families in asked.families:
-        print(json.dumps(row(asked, families)), flush=True)
+        try:
+            found = row(model, data, asked, families)
+        except torch.OutOfMemoryError as error:
+            found = {"families": families, "failed": f"out of memory: {error}"[:200]}
+        print(json.dumps(found), flush=True)
+        model.zero_grad(set_to_none=True)
+        gc.collect()
         if asked.device == "cuda":
             torch.cuda.empty_cache()
 
