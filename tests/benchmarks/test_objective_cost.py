@@ -34,7 +34,7 @@ def test_all_families_cost_more_work_than_the_first_alone(
     assert (alone["families"], together["families"]) == (list(families[:1]), list(families))
     assert 0 < alone["flops_a_step"] < together["flops_a_step"]
     assert together["samples_a_second"] == pytest.approx(8 / together["seconds_a_step"])
-    assert alone["mfu"] is None and alone["peak_bytes"] >= alone["bytes_before"] > 0
+    assert alone["mfu"] is None and alone["peak_bytes"] > 0
 
 
 def test_the_clock_reads_the_steps_after_the_warm_up() -> None:
