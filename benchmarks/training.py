@@ -99,25 +99,25 @@ def objectives(chosen: argparse.Namespace, place: str) -> dict[str, Any]:
         families = OBJECTIVES[name].FAMILIES
         rows = [*((family,) for family in families), families]
         asked = {"architecture": name, "size": size, "batch": chosen.objective_batch, "device": place, "threads": settings().threads}
-        asked |= {"warm": chosen.warm, "steps": chosen.steps}
+        asked |= {"warm": max(1, chosen.warm // 2), "steps": chosen.objective_steps}
         parts = [rows] if place == "cuda" else [[row] for row in rows]
         made = [row for part in parts for row in called(sys.executable, "objective_cost.py", json.dumps(asked | {"families": part}))]
         print(name, json.dumps(made), flush=True)
-        found[name] = {"size": size, "batch": chosen.objective_batch, "steps": chosen.steps, "rows": made}
+        found[name] = {"size": size, "batch": chosen.objective_batch, "steps": chosen.objective_steps, "rows": made}
     return found
 
 
 def main() -> None:
-    place = device().type
-    on_gpu = place == "cuda"
+    place, on_gpu = device().type, device().type == "cuda"
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peer", help="the Python that has open_clip", default=sys.executable)
     parser.add_argument("--towers", choices=MODELS, default=SIZES[place])
     parser.add_argument("--batch", type=int, default=1024 if on_gpu else 64)
-    parser.add_argument("--repeats", type=int, default=5 if not on_gpu else 3)
+    parser.add_argument("--repeats", type=int, default=3 if on_gpu else 5)
     parser.add_argument("--warm", type=int, default=5 if on_gpu else 2)
     parser.add_argument("--steps", type=int, default=20 if on_gpu else 5)
     parser.add_argument("--objective-batch", type=int, default=32 if on_gpu else 16)
+    parser.add_argument("--objective-steps", type=int, default=10 if on_gpu else 3)
     parser.add_argument("--architectures", nargs="+", choices=ARCHITECTURES, default=ARCHITECTURES)
     parser.add_argument("--part", nargs="+", choices=("loops", "objectives"), default=("loops", "objectives"))
     parser.add_argument("--out", type=Path, help="instead of the folder of results")

@@ -36,8 +36,8 @@ def _loops(part: dict[str, Any]) -> Iterator[str]:
     yield from ("", f"## Our loop and open_clip's, on {_place(part)}", "")
     yield f"Image-text contrast of open_clip's {part['model']} with the same weights and batches of {part['batch']:,} in memory,"
     yield f"{part['precision']}, PyTorch {versions['torch']}, open_clip {versions['open-clip-torch']}. Medians of {part['repeats']}"
-    yield f"processes each in alternating order, {part['steps']} steps after {part['warm']}; in parentheses the least and the most. They train alike:"
-    yield f"over all steps their losses are at most {100 * losses['apart']:.2g} % apart. {_made(part)}"
+    yield f"processes each in alternating order, {part['steps']} steps after {part['warm']}; in parentheses the least and the most."
+    yield f"They train alike: over all steps the losses are at most {100 * losses['apart']:.2g} % apart. {_made(part)}"
     yield from ("", "| loop | samples/s | peak memory, GiB | before the training, GiB | share of the peak, % |", "|---|---|---|---|---|")
     for name, told in NAMES.items():
         row = part["loops"][name]
