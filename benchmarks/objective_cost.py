@@ -20,7 +20,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from step_clock import Enough, StepClock, Work
+from step_clock import Enough, StepClock
 from torch import Tensor
 
 from goodsight.memory import keep_freed_memory
@@ -29,7 +29,7 @@ from models.config import ModelConfig, model_config
 from models.dataset import Batch, Frames, Images, Pairs, ProductData, Scenes, Texts
 from models.pretraining import OBJECTIVES
 from models.recipes import Recipe
-from models.speed import bf16_peak
+from models.speed import Work, bf16_peak
 from models.training import Update, Updates, train
 
 PRODUCTS, PICTURES = 256, 64

@@ -19,12 +19,13 @@ from typing import Any
 import torch
 from machine import described
 from open_clip_peer import POOL, Spec, batches, towers
-from step_clock import Enough, StepClock, Work, each_optimizer_step
+from step_clock import Enough, StepClock, each_optimizer_step
 from torch import Tensor
 
 from goodsight.memory import keep_freed_memory
 from models.objectives.contrast import symmetric_info_nce
 from models.recipes import Recipe
+from models.speed import Work
 from models.training import Update, train
 
 COUNTED = 8  # rows whose floating-point operations are counted

@@ -1,4 +1,4 @@
-"""Reads the clock and the memory around some steps of a training, whichever loop runs them, and counts the work of one."""
+"""Reads the clock and the memory around some steps of a training, whichever loop runs them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from typing import Any
 import torch
 from machine import wait_for
 from torch.optim.optimizer import register_optimizer_step_post_hook
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 STATUS, FORGET = Path("/proc/self/status"), Path("/proc/self/clear_refs")  # "5" sets VmHWM back to what is resident now
 
@@ -60,22 +58,6 @@ class StepClock:
         """
         each = self.seconds / self.steps
         return {"seconds_a_step": each, "samples_a_second": samples / each, "peak_bytes": self.peak, "bytes_before": self.before}
-
-
-class Work(TorchDispatchMode):
-    """Within the block `flops` counts the floating-point operations of matrix products, convolutions and attention.
-
-    As torch's FlopCounterMode does, which cannot follow modules that run without gradients inside a training.
-    """
-
-    flops = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        found = func(*args, **(kwargs or {}))
-        count = flop_registry.get(func._overloadpacket)
-        if count:
-            self.flops += count(*args, **(kwargs or {}), out_val=found)
-        return found
 
 
 @contextmanager
