@@ -22,7 +22,7 @@ def test_targets_without_a_gradient_may_come_from_what_learns() -> None:
     with Work() as work:
         features = tower(torch.ones(2, 4))
         with torch.no_grad():
-            targets = head(features).softmax(dim=1)
+            targets = head(features[:, :4]).softmax(dim=1)  # FlopCounterMode fails on such a view
         torch.nn.functional.cross_entropy(features[:, :3], targets).backward()
     forward, targeted, backward = (2 * 2 * 4 * width for width in (4, 3, 4))
     assert work.flops == forward + targeted + backward
