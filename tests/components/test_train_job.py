@@ -44,6 +44,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
         monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", os.environ["KUBECONFIG"])
         monkeypatch.setattr(train_job, "POLL_SECONDS", 0.05)
         monkeypatch.setattr(train_job, "ATTEMPTS", 3)
+        monkeypatch.setattr(train_job, "APPEAR_SECONDS", 1)
         monkeypatch.setattr(train_job, "LONGEST_WAIT_SECONDS", 0.05)
         monkeypatch.setattr(kubernetes_api, "LONGEST_WAIT_SECONDS", 0.05)
         settings.cache_clear()
