@@ -36,7 +36,7 @@ RUNTIME = re.compile(r"/(?:namespaces/[\w-]+/trainingruntimes|clustertrainingrun
 PODS = re.compile(r"^/api/v1/namespaces/[\w-]+/pods(?:/([\w.-]+)(/log)?)?$")
 EVENTS = re.compile(r"^/api/v1/namespaces/[\w-]+/events$")
 OURS = ("GOODSIGHT_", "PET_", "KUBECONFIG")  # a pod has no environment of the machine that asked for it
-GRACE_SECONDS = 30
+GRACE_SECONDS = 120
 
 
 def runtime(name: str = "goodsight-torch") -> dict[str, Any]:
