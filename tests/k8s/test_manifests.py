@@ -336,6 +336,7 @@ def test_the_page_names_the_version_that_the_schemas_are_of() -> None:
 
 def test_pods_are_given_the_time_that_they_need_to_stop(rendered: dict[str, Objects]) -> None:
     from components.trainer import GRACE_SECONDS
+
     from serving.gateway.server import LINGER_SECONDS
     from serving.running import PATIENCE_SECONDS
 
