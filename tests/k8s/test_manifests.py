@@ -334,16 +334,19 @@ def test_the_page_names_the_version_that_the_schemas_are_of() -> None:
     assert f"| Kubernetes | {KUBERNETES} or newer" in (HOUSE / "docs" / "platform" / "kubernetes.md").read_text()
 
 
-def test_pods_are_given_the_time_that_they_need_to_stop(rendered: dict[str, Objects]) -> None:
-    from components.trainer import GRACE_SECONDS
-
+def test_a_server_is_given_the_time_that_it_needs_to_stop(rendered: dict[str, Objects]) -> None:
     from serving.gateway.server import LINGER_SECONDS
     from serving.running import PATIENCE_SECONDS
 
     pod = find(rendered["local"], "Deployment/serving")["spec"]["template"]["spec"]
     answering = float(find(rendered["local"], "ConfigMap/goodsight-settings")["data"]["GOODSIGHT_REQUEST_SECONDS"])
-    needed = gateway(rendered["local"])["lifecycle"]["preStop"]["sleep"]["seconds"] + LINGER_SECONDS + answering + PATIENCE_SECONDS
-    assert pod["terminationGracePeriodSeconds"] > needed
+    unsent = gateway(rendered["local"])["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert pod["terminationGracePeriodSeconds"] > unsent + LINGER_SECONDS + answering + PATIENCE_SECONDS
+
+
+def test_a_trainer_is_given_the_time_for_its_checkpoint(rendered: dict[str, Objects]) -> None:
+    from components.trainer import GRACE_SECONDS
+
     assert trainer(rendered["local"])["terminationGracePeriodSeconds"] > GRACE_SECONDS
 
 
