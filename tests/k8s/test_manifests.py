@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -332,6 +333,30 @@ def test_a_page_says_how_to_make_the_secrets_that_are_declared() -> None:
 
 def test_the_page_names_the_version_that_the_schemas_are_of() -> None:
     assert f"| Kubernetes | {KUBERNETES} or newer" in (HOUSE / "docs" / "platform" / "kubernetes.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("reason", "message", "action"),
+    [
+        ("PodFailurePolicy", "Container node for pod goodsight/a failed with exit code 2 matching FailJob rule at index 1", "FailJobSet"),
+        ("PodFailurePolicy", "Container node for pod goodsight/a failed with exit code 3 matching FailJob rule at index 1", "FailJobSet"),
+        ("PodFailurePolicy", "Container node for pod goodsight/a failed with exit code 75 matching FailJob rule at index 1", "again, not counted"),
+        ("PodFailurePolicy", "Pod goodsight/a has condition DisruptionTarget matching FailJob rule at index 0", "again, not counted"),
+        ("BackoffLimitExceeded", "Job has reached the specified backoff limit", "again"),
+    ],
+)
+def test_a_training_that_was_refused_ends_and_one_that_was_interrupted_goes_on(
+    reason: str, message: str, action: str, rendered: dict[str, Objects]
+) -> None:
+    """The messages are those of Kubernetes' Job controller; JobSet takes the first rule that matches, and else starts again."""
+    policy = find(rendered["gpu"], "TrainingRuntime/goodsight-torch")["spec"]["template"]["spec"]["failurePolicy"]
+    meant = {"RestartJobSetAndIgnoreMaxRestarts": "again, not counted", "FailJobSet": "FailJobSet"}
+    for rule in policy["rules"]:
+        patterns = rule.get("onJobFailureMessagePatterns", [""])
+        if reason in rule["onJobFailureReasons"] and any(re.search(each, message) for each in patterns):
+            assert meant[rule["action"]] == action
+            return
+    assert action == "again" and policy["maxRestarts"] > 0
 
 
 def test_a_server_is_given_the_time_that_it_needs_to_stop(rendered: dict[str, Objects]) -> None:
