@@ -335,12 +335,15 @@ def test_the_page_names_the_version_that_the_schemas_are_of() -> None:
     assert f"| Kubernetes | {KUBERNETES} or newer" in (HOUSE / "docs" / "platform" / "kubernetes.md").read_text()
 
 
+EXITED = "Container node for pod goodsight/a failed with exit code %d matching FailJob rule at index 1"
+
+
 @pytest.mark.parametrize(
     ("reason", "message", "action"),
     [
-        ("PodFailurePolicy", "Container node for pod goodsight/a failed with exit code 2 matching FailJob rule at index 1", "FailJobSet"),
-        ("PodFailurePolicy", "Container node for pod goodsight/a failed with exit code 3 matching FailJob rule at index 1", "FailJobSet"),
-        ("PodFailurePolicy", "Container node for pod goodsight/a failed with exit code 75 matching FailJob rule at index 1", "again, not counted"),
+        ("PodFailurePolicy", EXITED % 2, "FailJobSet"),
+        ("PodFailurePolicy", EXITED % 3, "FailJobSet"),
+        ("PodFailurePolicy", EXITED % 75, "again, not counted"),
         ("PodFailurePolicy", "Pod goodsight/a has condition DisruptionTarget matching FailJob rule at index 0", "again, not counted"),
         ("BackoffLimitExceeded", "Job has reached the specified backoff limit", "again"),
     ],
