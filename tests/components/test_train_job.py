@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from checks.manifests import Manifests
+from checks.schemas import schemas
 from kubeflow_trainer_api.models import TrainerV1alpha1TrainJob
 
 from components import kubernetes_api, train_job
@@ -84,6 +86,7 @@ def test_the_job_says_what_the_runtime_leaves_open(cluster: Cluster, monkeypatch
     TrainJob(NAME).train(["--size", "tiny"])
     (job,) = cluster.made
     assert TrainerV1alpha1TrainJob.from_dict(job).metadata.name == NAME
+    assert list(schemas(Manifests([job]))) == []
     spec = job["spec"]
     assert spec["runtimeRef"] == {"kind": "TrainingRuntime", "name": "goodsight-torch"}
     assert (spec["trainer"]["image"], spec["trainer"]["numNodes"]) == ("example.org/train:1", 2)
