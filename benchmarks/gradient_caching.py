@@ -53,10 +53,7 @@ class Contrast:
         self.place = device()
         size = "base" if self.place.type == "cuda" else "small"
         self.config = replace(model_config("commercemm", size), trained_towers=True, dropout=0.0)
-        self.model: Any = build(self.config).to(self.place).train()
-        for part in self.model.modules():
-            if isinstance(part, torch.nn.Dropout | torch.nn.BatchNorm2d):
-                part.eval()  # a batch's statistics are those of a chunk: not what is compared
+        self.model: Any = build(self.config).to(self.place).eval()  # dropout and a batch's statistics are not what is compared
         self.bf16 = precision(self.place)[0].startswith("bf16")
 
     def step(self, batch: Batch, chunk: int, bf16: bool) -> float:
