@@ -51,7 +51,7 @@ def _objectives(part: dict[str, Any]) -> Iterator[str]:
     first, torch = next(iter(part["architectures"].values())), part["versions"]["torch"]
     yield from ("", f"## The cost of each objective, on {_place(part)}", "")
     yield f"Steps of pretraining at `{first['size']}` with {first['batch']} products, {part['precision']}, PyTorch {torch}; the towers are"
-    yield f"in the step and learn. Means of {first['steps']} steps. What an architecture computes in any case is in each of its rows:"
+    yield f"in the step and learn. Means of {first['steps']} steps. What an architecture computes forward in any case is in all its rows:"
     yield "image-text contrast in CommerceMM and ECLIP, ECLIP's decoder in all but `itc`, the joint encoders of SCALE and InterBERT."
     yield _made(part)
     yield from (
@@ -86,8 +86,8 @@ def _range(figure: dict[str, float], unit: float, digits: int) -> str:
 
 
 def _place(part: dict[str, Any]) -> str:
-    machine = part["machine"]
-    return machine.get("gpu") or f"{part['threads']} threads of {machine['processor']}"
+    machine, threads = part["machine"], part["threads"]
+    return machine.get("gpu") or f"{threads} thread{'s' if threads > 1 else ''} of {machine['processor']}"
 
 
 if __name__ == "__main__":

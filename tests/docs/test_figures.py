@@ -65,6 +65,11 @@ def test_the_pages_of_the_benchmark_are_made_of_its_results(path: Path) -> None:
     assert (HOUSE / "docs" / "models" / f"{path.stem}.md").read_text() == tables["page"](json.loads(path.read_text()))
 
 
+def test_the_page_of_the_speed_of_training_is_made_of_its_results() -> None:
+    tables = runpy.run_path(str(HOUSE / "benchmarks" / "training_page.py"))
+    assert (HOUSE / "docs" / "models" / "training.md").read_text() == tables["page"](tables["known"]())
+
+
 def test_the_claims_of_the_papers_are_judged_by_the_results(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(HOUSE / "benchmarks")
     claims = runpy.run_path(str(HOUSE / "benchmarks" / "claims.py"))
