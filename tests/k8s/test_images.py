@@ -160,6 +160,20 @@ def test_the_whole_pipeline_runs_in_containers(world: World, result: dict[str, A
     assert log.count(f"Found image '{image('pipeline')}'") == len(STEPS) + 1  # and `finish`
 
 
+@pytest.mark.containers
+def test_the_training_image_makes_the_bundle_that_the_step_makes(world: World, result: dict[str, Any]) -> None:
+    """As the pods of a TrainJob do; one process on one thread, so bit for bit."""
+    [made] = world.home.glob("pipeline/*/pretrain-component/bundle")
+    [snapshot] = world.home.glob("pipeline/*/validate-component/snapshot")
+    [table] = world.home.glob("pipeline/*/features-component/table")
+    bundle, curve = world.home / "trained", world.home / "trained.jsonl"
+    places = {"snapshot": snapshot, "table": table, "bundle": bundle, "curve": curve}
+    command = ["python3", "-m", "components.trainer", "--size", "tiny"]
+    world.docker.run("train", [*command, *(part for name, place in places.items() for part in (f"--{name}", str(place)))], **world.options())
+    assert read_json(bundle / "manifest.json")["digest"] == read_json(made / "manifest.json")["digest"]
+    assert curve.read_text().count("\n") > 3
+
+
 class Pod:
     """The two containers of the pod that serves: each sees its own processes; they share home and a folder."""
 
