@@ -48,6 +48,21 @@ def child(folder: Path) -> int:
     os._exit(0)
 
 
+def newest(folder: Path) -> int:
+    """The step of the newest whole checkpoint."""
+    return max((int(path.name[5:]) for path in folder.glob("step-*") if "." not in path.name), default=0)
+
+
+def killed_at_random(folder: Path, dice: random.Random, seconds: float, goes_on: bool) -> bool:
+    """Kills a training within `seconds` of its start, or of its first new checkpoint; False when it was done before."""
+    before, process = newest(folder), child(folder)
+    while goes_on and newest(folder) == before:
+        time.sleep(0.001)
+    time.sleep(dice.uniform(0, seconds))  # the moment is what is tried, nothing is waited for
+    os.kill(process, signal.SIGKILL)
+    return os.WIFSIGNALED(os.waitpid(process, 0)[1])
+
+
 def main() -> None:
     folder, dice = Path(sys.argv[1]), random.Random(int(sys.argv[2]))
     torch.set_num_threads(1)
@@ -55,25 +70,19 @@ def main() -> None:
     shop(), preprocess()  # read once
     started, uninterrupted, first = time.monotonic(), child(whole), 0.0
     while not os.waitpid(uninterrupted, os.WNOHANG)[0]:
-        first = first or (time.monotonic() - started) * any(whole.glob("step-*"))
-        time.sleep(0.01)
-    a_kill = (time.monotonic() - started - first) / KILLS / 2  # so that it is not done before the last
+        first = first or (time.monotonic() - started) * bool(newest(whole))
+        time.sleep(0.001)
+    a_step = (time.monotonic() - started - first) / RECIPE.steps
     told: dict[str, list[Any]] = {"went_on_after": [], "half_done": []}
-    kills = 0
-    while kills < KILLS:
-        process = child(killed)
-        time.sleep(dice.uniform(0.5 * first, first + 2 * a_kill))  # the moment is what is tried, nothing is waited for
-        os.kill(process, signal.SIGKILL)
-        _, status = os.waitpid(process, 0)
-        if os.WIFEXITED(status):  # it was done before
+    for kill in range(KILLS):
+        at_start = kill % 2 == 0
+        if not killed_at_random(killed, dice, 1.2 * first if at_start else 2 * a_step, not at_start):
             break
-        kills += 1
-        names = [path.name for path in killed.glob("step-*")]
-        told["half_done"] += [name for name in names if "." in name]
-        told["went_on_after"].append(max((int(name[5:]) for name in names if "." not in name), default=0))
+        told["half_done"] += [path.name for path in killed.glob("step-*.*")]
+        told["went_on_after"].append(newest(killed))
     os.waitpid(child(killed), 0)
     digests = {path.name: json.loads((path / "done.json").read_text()) for path in (whole, killed)}
-    print(json.dumps({"kills": kills, **told, **digests}))
+    print(json.dumps({"kills": len(told["went_on_after"]), **told, **digests}))
 
 
 if __name__ == "__main__":
