@@ -168,8 +168,8 @@ def test_the_training_image_makes_the_bundle_that_the_step_makes(world: World, r
     [table] = world.home.glob("pipeline/*/features-component/table")
     bundle, curve = world.home / "trained", world.home / "trained.jsonl"
     places = {"snapshot": snapshot, "table": table, "bundle": bundle, "curve": curve}
-    command = ["python3", "-m", "components.trainer", "--size", "tiny"]
-    world.docker.run("train", [*command, *(part for name, place in places.items() for part in (f"--{name}", str(place)))], **world.options())
+    given = [part for name, place in places.items() for part in (f"--{name}", str(place))]
+    world.docker.run("train", ["python3", "-m", "components.trainer", "--size", "tiny", *given], **world.options())
     assert read_json(bundle / "manifest.json")["digest"] == read_json(made / "manifest.json")["digest"]
     assert curve.read_text().count("\n") > 3
 
