@@ -26,15 +26,15 @@ def asked(call: Callable[..., T], *arguments: Any, **options: Any) -> T:
     again = Retrying(retry=retry_if_exception(_may_pass), wait=wait_exponential(max=LONGEST_WAIT_SECONDS), stop=long, reraise=True)
     try:
         return again(call, *arguments, **options)
-    except (RuntimeError, ValueError, OSError, *_api_errors()) as error:
+    except _errors() as error:
         raise _explained(error) from error
 
 
-def _api_errors() -> tuple[type[Exception], ...]:
+def _errors() -> tuple[type[Exception], ...]:
     from kubernetes.client import ApiException
     from urllib3.exceptions import HTTPError
 
-    return ApiException, HTTPError
+    return ApiException, HTTPError, OSError, RuntimeError, ValueError  # the SDK raises the last two
 
 
 def _cause(error: BaseException) -> BaseException:
@@ -47,7 +47,9 @@ def _may_pass(error: BaseException) -> bool:
     status = getattr(cause, "status", None)
     if isinstance(status, int):
         return status == 429 or status >= 500
-    return isinstance(cause, (OSError, *_api_errors()))
+    from urllib3.exceptions import HTTPError
+
+    return isinstance(cause, (OSError, HTTPError))
 
 
 def _explained(error: BaseException) -> GoodsightError:

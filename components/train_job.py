@@ -60,6 +60,7 @@ RUN = "goodsight/run"  # label: the run of the pipeline that made the job
 ATTEMPTS = 5  # how often a job that lost its pods is made
 LONGEST_WAIT_SECONDS = 60.0  # between two of them
 POLL_SECONDS = 2.0
+APPEAR_SECONDS = 90.0  # of a file on a shared volume
 QUIET_SECONDS = 60.0  # without a line of the log, until the job is looked at again
 
 
@@ -81,7 +82,7 @@ def train_on_cluster(snapshot: Path, table: Path, architecture: str, size: str, 
         read = {"snapshot": _shared(snapshot, place / "snapshot"), "table": _shared(table, place / "table")}
         shape = {"architecture": architecture, "size": size, "seed": seed}
         TrainJob(name).train([word for key, value in {**read, **shape, **made}.items() for word in (f"--{key}", str(value))])
-        if not made["bundle"].exists():
+        if not _appears(made["bundle"]):
             raise GoodsightError(f"The TrainJob {name} left no bundle in {place}.", "Do its pods mount the home of this step?")
         for copied in ("snapshot", "table"):
             shutil.rmtree(place / copied, ignore_errors=True)
@@ -105,6 +106,12 @@ def _shared(path: Path, place: Path) -> Path:
     if not place.exists():
         _copy(path, place)
     return place
+
+
+def _appears(path: Path) -> bool:
+    """Whether what another machine wrote is there: a shared volume may show it late."""
+    late = {"stop": stop_after_delay(APPEAR_SECONDS), "retry_error_callback": lambda _: False}
+    return Retrying(retry=retry_if_result(lambda there: not there), wait=wait_fixed(POLL_SECONDS), **late)(path.exists)
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -260,11 +267,14 @@ class TrainJob:
 
     def _warn_of_events(self) -> None:
         """Says once why the pods do not start: no node has room, the image cannot be pulled, the quota is used up."""
-        events = asked(self.client.backend.core_api.list_namespaced_event, self.namespace).items
+        events: list[Any] = []
+        with contextlib.suppress(InputError):  # a role that may not read events loses no more than them
+            events = asked(self.client.backend.core_api.list_namespaced_event, self.namespace).items
         bad = [each for each in events if each.type == "Warning" and each.involved_object.name.startswith(self.name)]
-        if bad and (told := f"{bad[-1].reason}: {bad[-1].message}") != self._warned:
+        last = max(bad, key=lambda each: str(each.last_timestamp or each.event_time or ""), default=None)
+        if last and (told := f"{last.reason}: {last.message}") != self._warned:
             self._warned = told
-            warn(f"The TrainJob {self.name} waits. {self._warned}")
+            warn(f"The TrainJob {self.name} waits. {told}")
 
     def _failure(self) -> GoodsightError:
         """Why the job failed. A pod that gave up for now, was killed or is gone makes it a `LostError`."""

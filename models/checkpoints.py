@@ -2,8 +2,8 @@
 
 Every process writes its own shard (torch.distributed.checkpoint, as safetensors) into a folder that ends in `.writing`; when all
 have, the first writes `state.json`, the marker, and renames the folder. So a checkpoint named `step-...` without a suffix is
-whole, and a training killed while it writes or removes one goes on from the newest that is. What was saved by R processes is read by any number of them, each
-its own part of it. Tensors and JSON only.
+whole, and a training killed while it writes or removes one goes on from the newest that is. What was saved by R processes is
+read by any number of them, each its own part of it. Tensors and JSON only.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ random numbers. The gradients are those of the whole batch.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,7 +27,7 @@ def in_chunks(embed: Callable[[Batch], tuple[Tensor, ...]], batch: Batch, chunk:
     return tuple(torch.cat(column) for column in zip(*found, strict=True))
 
 
-def summed(loss: Callable[..., Tensor], by_row: Sequence[Tensor], whole: Sequence[Tensor], chunk: int) -> Tensor:
+def summed(loss: Callable[..., Tensor], by_row: Sequence[Tensor], whole: Sequence[Any], chunk: int) -> Tensor:
     """`loss(*by_row, *whole)`, a sum over rows; with `chunk`, that many rows of `by_row` at a time."""
     rows = len(by_row[0])
     if not chunk or rows <= chunk:

@@ -6,9 +6,11 @@ import resource
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 BF16_PEAK = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12}  # dense operations a second, data sheets
 
@@ -27,6 +29,22 @@ def memory_mib(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
+class Work(TorchDispatchMode):
+    """Within the block `flops` counts the floating-point operations of matrix products, convolutions and attention.
+
+    The figures of torch's FlopCounterMode, which fails where a part of a training runs without gradients, as soft targets do.
+    """
+
+    flops = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        count = flop_registry.get(func._overloadpacket)
+        if count:
+            self.flops += count(*args, **(kwargs or {}), out_val=found)
+        return found
+
+
 class Speed:
     """Measures a training on `device` from one telling to the next."""
 
@@ -41,9 +59,9 @@ class Speed:
         if self.peak is None or self.operations:
             yield
             return
-        with FlopCounterMode(display=False) as counter:
+        with Work() as work:
             yield
-        self.operations = counter.get_total_flops()
+        self.operations = work.flops
 
     def since(self, steps: int, samples: int) -> dict[str, float]:
         """`samples_per_second` (of all processes), `memory_mib` and `mfu` of the `steps` since the last call."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -26,7 +27,7 @@ def schedules_table(schedules: list[dict[str, Any]]) -> None:
     _print("Schedules", ("name", "second minute hour day month weekday", "state", "arguments"), rows)
 
 
-def _print(title: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+def _print(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
     table = Table(title=escape(title), title_justify="left", title_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")

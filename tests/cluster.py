@@ -36,7 +36,7 @@ RUNTIME = re.compile(r"/(?:namespaces/[\w-]+/trainingruntimes|clustertrainingrun
 PODS = re.compile(r"^/api/v1/namespaces/[\w-]+/pods(?:/([\w.-]+)(/log)?)?$")
 EVENTS = re.compile(r"^/api/v1/namespaces/[\w-]+/events$")
 OURS = ("GOODSIGHT_", "PET_", "KUBECONFIG")  # a pod has no environment of the machine that asked for it
-GRACE_SECONDS = 30
+GRACE_SECONDS = 120
 
 
 def runtime(name: str = "goodsight-torch") -> dict[str, Any]:
@@ -191,7 +191,8 @@ class Cluster:
     def warn(self, name: str, reason: str, message: str) -> None:
         about = {"kind": "Pod", "name": name, "namespace": "goodsight"}
         metadata = {"name": f"{name}.{len(self.events)}", "namespace": "goodsight"}
-        self.events.append({"metadata": metadata, "type": "Warning", "reason": reason, "message": message, "involvedObject": about})
+        told = {"type": "Warning", "reason": reason, "message": message, "lastTimestamp": now()}
+        self.events.append({"metadata": metadata, "involvedObject": about, **told})
 
     def release(self) -> None:
         """Schedules the pods that wait."""
@@ -355,7 +356,7 @@ def _handler(cluster: Cluster) -> type[BaseHTTPRequestHandler]:
                 return self.refuse(404, f'pods "{name}" not found')
             if pod.process is None:
                 return self.refuse(400, f'container "node" in pod "{name}" is waiting to start: ContainerCreating')
-            if query.get("follow") == "true":
+            if query.get("follow", "").lower() == "true":
                 return self.follow(pod)
             lines = pod.log.read_text(errors="replace").splitlines(keepends=True)
             return self.answer("".join(lines[-int(query.get("tailLines", len(lines) + 1)) :]))

@@ -13,8 +13,9 @@ from goodsight.errors import InputError
 IMAGES = ("train", "pipeline", "serve", "gateway")  # of k8s/images
 PROBES = ("readinessProbe", "livenessProbe")
 VOLUMES = ("configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "image", "persistentVolumeClaim", "projected", "secret")
-UNITS = {"": 1, "m": Decimal("0.001")} | {f"{unit}{i}": (1024 if i else 1000) ** n for n, unit in enumerate("kMGTP", 1) for i in ("", "i")}
-UNITS["Ki"] = UNITS.pop("ki")
+UNITS = {"": Decimal(1), "m": Decimal("0.001"), "k": Decimal(1000), "Ki": Decimal(1024)}
+UNITS |= {unit: Decimal(1000) ** power for power, unit in enumerate("MGTP", 2)}
+UNITS |= {f"{unit}i": Decimal(1024) ** power for power, unit in enumerate("MGTP", 2)}
 
 
 def _in(container: dict[str, Any]) -> str:

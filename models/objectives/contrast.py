@@ -22,12 +22,16 @@ def info_nce(queries: Tensor, keys: Tensor, positives: Tensor, scale: Tensor, ch
     queries `(N, D)` and keys `(M, D)`, L2-normalised; positives `(N, M)` bool, at least one a row; scale = 1 / temperature.
     With `chunk`, no more than that many rows of logits are there at once.
     """
-    return summed(_cross_entropies, (queries, positives), (keys, scale), chunk) / len(queries)
+    places = torch.arange(len(queries), device=queries.device)
+    return summed(_cross_entropies, (queries, places), (keys, positives, slice(None), scale), chunk) / len(queries)
 
 
-def _cross_entropies(queries: Tensor, positives: Tensor, keys: Tensor, scale: Tensor) -> Tensor:
+def _cross_entropies(
+    queries: Tensor, places: Tensor, keys: Tensor, positives: Tensor, columns: Tensor | slice, scale: Tensor
+) -> Tensor:
+    """The sum over queries `(n, D)`; `places` `(n,)` and `columns` say where they and the keys are in `positives`, which is not copied."""
     logits = scale * queries @ keys.T
-    targets = positives.to(logits.dtype)
+    targets = positives[places][:, columns].to(logits.dtype)
     return F.cross_entropy(logits, targets / targets.sum(dim=1, keepdim=True), reduction="sum")
 
 
@@ -65,11 +69,11 @@ def global_info_nce(left: Gathered, right: Gathered, positives: Tensor, scale: T
     N, everyone = len(left.own), left.all_there & right.all_there
     if not bool(everyone.any()):
         return None
-    kept, mine = left.own_there & right.own_there, slice(rank() * N, (rank() + 1) * N)
+    kept = left.own_there & right.own_there
+    places = kept.nonzero().flatten() + rank() * N
     ways = ((left.own, right.all, positives), (right.own, left.all, positives.T))
     sums = [
-        summed(_cross_entropies, (own[kept], fits[mine][kept][:, everyone]), (others[everyone], scale), chunk)
-        for own, others, fits in ways
+        summed(_cross_entropies, (own[kept], places), (others[everyone], fits, everyone, scale), chunk) for own, others, fits in ways
     ]
     return sum(sums) / 2 * world() / everyone.sum()  # type: ignore[return-value]
 

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from checks.manifests import Manifests
+from checks.schemas import schemas
 from kubeflow_trainer_api.models import TrainerV1alpha1TrainJob
 
 from components import kubernetes_api, train_job
@@ -44,6 +46,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
         monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", os.environ["KUBECONFIG"])
         monkeypatch.setattr(train_job, "POLL_SECONDS", 0.05)
         monkeypatch.setattr(train_job, "ATTEMPTS", 3)
+        monkeypatch.setattr(train_job, "APPEAR_SECONDS", 1)
         monkeypatch.setattr(train_job, "LONGEST_WAIT_SECONDS", 0.05)
         monkeypatch.setattr(kubernetes_api, "LONGEST_WAIT_SECONDS", 0.05)
         settings.cache_clear()
@@ -83,6 +86,7 @@ def test_the_job_says_what_the_runtime_leaves_open(cluster: Cluster, monkeypatch
     TrainJob(NAME).train(["--size", "tiny"])
     (job,) = cluster.made
     assert TrainerV1alpha1TrainJob.from_dict(job).metadata.name == NAME
+    assert list(schemas(Manifests([job]))) == []
     spec = job["spec"]
     assert spec["runtimeRef"] == {"kind": "TrainingRuntime", "name": "goodsight-torch"}
     assert (spec["trainer"]["image"], spec["trainer"]["numNodes"]) == ("example.org/train:1", 2)
@@ -211,8 +215,9 @@ def test_pods_that_are_always_lost_are_given_up_for_now(cluster: Cluster) -> Non
     assert len(cluster.made) == 3
 
 
-def test_two_jobs_never_write_one_checkpoint(cluster: Cluster) -> None:
+def test_two_jobs_never_write_one_checkpoint(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """The job is made again only when the pods of the one before are gone, however long they take."""
+    monkeypatch.setattr(train_job, "QUIET_SECONDS", 0.2)
     late = cluster.folder / "late"
     code = "import os, signal, sys, time\nsignal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\nprint('ready', flush=True)\n"
     code += f"signal.sigwait([signal.SIGTERM])\nos.mkfifo({str(late)!r})\nopen({str(late)!r}).read()\nsys.exit(75)"

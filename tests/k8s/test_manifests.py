@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -12,9 +13,11 @@ import yaml
 from checks import found_in
 from checks.manifests import HERE, OVERLAYS, Manifests, external, selects
 from checks.pods import amount
+from checks.schemas import KUBERNETES
 
 from goodsight import settings
 from goodsight.digests import HOUSE
+from pipelines.pods import BY_SECRET, SECRET
 
 pytestmark = pytest.mark.kubectl
 
@@ -316,7 +319,8 @@ def test_kserve_serves_the_pod_of_production(rendered: dict[str, Objects]) -> No
 
 def test_what_is_declared_is_named_by_an_overlay_or_by_the_steps(rendered: dict[str, Objects]) -> None:
     text = yaml.safe_dump_all(each for objects in rendered.values() for each in objects)
-    text += (HOUSE / "pipelines" / "pods.py").read_text() + "AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY"
+    assert set(BY_SECRET) <= set(external()["Secret"][SECRET])
+    text += " ".join([*BY_SECRET, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"])
     assert {key for names in external().values() for keys in names.values() for key in keys if key not in text} == set()
     assert {name for kind, names in external().items() if kind != "Pod" for name in names if name not in text} == set()
 
@@ -325,6 +329,53 @@ def test_a_page_says_how_to_make_the_secrets_that_are_declared() -> None:
     page = (HOUSE / "docs" / "platform" / "kubernetes.md").read_text()
     ours = {name: keys for name, keys in external()["Secret"].items() if name.startswith("goodsight")}
     assert {word for name, keys in ours.items() for word in (name, *keys) if word not in page} == set()
+
+
+def test_the_page_names_the_version_that_the_schemas_are_of() -> None:
+    assert f"| Kubernetes | {KUBERNETES} or newer" in (HOUSE / "docs" / "platform" / "kubernetes.md").read_text()
+
+
+EXITED = "Container node for pod goodsight/a failed with exit code %d matching FailJob rule at index 1"
+
+
+@pytest.mark.parametrize(
+    ("reason", "message", "action"),
+    [
+        ("PodFailurePolicy", EXITED % 2, "FailJobSet"),
+        ("PodFailurePolicy", EXITED % 3, "FailJobSet"),
+        ("PodFailurePolicy", EXITED % 75, "again, not counted"),
+        ("PodFailurePolicy", "Pod goodsight/a has condition DisruptionTarget matching FailJob rule at index 0", "again, not counted"),
+        ("BackoffLimitExceeded", "Job has reached the specified backoff limit", "again"),
+    ],
+)
+def test_a_training_that_was_refused_ends_and_one_that_was_interrupted_goes_on(
+    reason: str, message: str, action: str, rendered: dict[str, Objects]
+) -> None:
+    """The messages are those of Kubernetes' Job controller; JobSet takes the first rule that matches, and else starts again."""
+    policy = find(rendered["gpu"], "TrainingRuntime/goodsight-torch")["spec"]["template"]["spec"]["failurePolicy"]
+    meant = {"RestartJobSetAndIgnoreMaxRestarts": "again, not counted", "FailJobSet": "FailJobSet"}
+    for rule in policy["rules"]:
+        patterns = rule.get("onJobFailureMessagePatterns", [""])
+        if reason in rule["onJobFailureReasons"] and any(re.search(each, message) for each in patterns):
+            assert meant[rule["action"]] == action
+            return
+    assert action == "again" and policy["maxRestarts"] > 0
+
+
+def test_a_server_is_given_the_time_that_it_needs_to_stop(rendered: dict[str, Objects]) -> None:
+    from serving.gateway.server import LINGER_SECONDS
+    from serving.running import PATIENCE_SECONDS
+
+    pod = find(rendered["local"], "Deployment/serving")["spec"]["template"]["spec"]
+    answering = float(find(rendered["local"], "ConfigMap/goodsight-settings")["data"]["GOODSIGHT_REQUEST_SECONDS"])
+    unsent = gateway(rendered["local"])["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert pod["terminationGracePeriodSeconds"] > unsent + LINGER_SECONDS + answering + PATIENCE_SECONDS
+
+
+def test_a_trainer_is_given_the_time_for_its_checkpoint(rendered: dict[str, Objects]) -> None:
+    from components.trainer import GRACE_SECONDS
+
+    assert trainer(rendered["local"])["terminationGracePeriodSeconds"] > GRACE_SECONDS
 
 
 def test_the_images_are_those_of_the_settings(rendered: dict[str, Objects]) -> None:
