@@ -70,7 +70,7 @@ class Checkpoints:
         """
         self.wait()
         aside = self.folder / f"step-{step:07d}.writing"
-        copied = {name: value.detach().to("cpu", copy=True) for name, value in tensors.items()}  # a training step writes in place
+        copied = {name: value.detach().to("cpu", copy=True).contiguous() for name, value in tensors.items()}  # steps write in place
         writer = dcp.HuggingFaceStorageWriter(str(aside), save_distributed=True)
         self.pending = self.thread.submit(self._write, writer, copied, aside, {**state, "step": step})
 

@@ -58,6 +58,15 @@ def test_what_is_saved_is_what_was_there_then(tmp_path: Path) -> None:
     assert not found.any()
 
 
+def test_weights_that_lie_channels_last_come_back(tmp_path: Path) -> None:
+    whole = torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last)
+    found = torch.zeros(2, 3, 4, 4).to(memory_format=torch.channels_last)
+    with Checkpoints(tmp_path) as kept:
+        kept.save(1, {"a": whole}, {})
+    kept.read_tensors(tmp_path / "step-0000001", {"a": found})
+    assert torch.equal(found, whole)
+
+
 def test_torn_folders_are_never_the_newest_and_go(tmp_path: Path) -> None:
     with Checkpoints(tmp_path) as kept:
         save(kept, 10)
