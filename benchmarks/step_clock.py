@@ -25,7 +25,7 @@ class StepClock:
     def __init__(self, device: torch.device, warm: int, steps: int) -> None:
         self.device, self.warm, self.steps = device, warm, steps
         self.done = self.before = self.peak = 0
-        self.started = self.seconds = 0.0
+        self.started = self.seconds = self.cpu_started = self.cpu_seconds = 0.0
 
     def begin(self) -> None:
         """Model and data are there, the training begins."""
@@ -42,10 +42,10 @@ class StepClock:
         self.done += 1
         if self.done == self.warm:
             wait_for(self.device)
-            self.started = time.perf_counter()
+            self.started, self.cpu_started = time.perf_counter(), time.process_time()
         if self.done == self.warm + self.steps:
             wait_for(self.device)
-            self.seconds = time.perf_counter() - self.started
+            self.seconds, self.cpu_seconds = time.perf_counter() - self.started, time.process_time() - self.cpu_started
             self.peak = resident("VmHWM") if self.device.type == "cpu" else torch.cuda.max_memory_allocated()
 
     @property
@@ -54,10 +54,11 @@ class StepClock:
 
     def figures(self, samples: int) -> dict[str, Any]:
         """Of steps with `samples` rows each. Peak bytes: on a GPU of all tensors, on a CPU of the process; `bytes_before` the training:
-        the model, the batches and, on a CPU, the libraries.
+        the model, the batches and, on a CPU, the libraries. CPU seconds, of all threads, tell less of what else the machine does.
         """
-        each = self.seconds / self.steps
-        return {"seconds_a_step": each, "samples_a_second": samples / each, "peak_bytes": self.peak, "bytes_before": self.before}
+        each, cpu = self.seconds / self.steps, self.cpu_seconds / self.steps
+        memory = {"peak_bytes": self.peak, "bytes_before": self.before}
+        return {"seconds_a_step": each, "cpu_seconds_a_step": cpu, "samples_a_second": samples / each, **memory}
 
 
 @contextmanager

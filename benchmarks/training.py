@@ -87,7 +87,7 @@ def loops(peer: str, spec: Spec, repeats: int) -> dict[str, Any]:
 
 def spread(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Median, least and most of each figure."""
-    figures = ("seconds_a_step", "samples_a_second", "peak_bytes", "bytes_before")
+    figures = ("seconds_a_step", "cpu_seconds_a_step", "samples_a_second", "peak_bytes", "bytes_before")
     found = {name: [row[name] for row in rows] for name in figures}
     return {name: {"median": median(values), "min": min(values), "max": max(values)} for name, values in found.items()}
 

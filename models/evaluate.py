@@ -103,6 +103,15 @@ def image_text_scores(model: Architecture, data: ProductData, rows: Tensor) -> T
     return image @ text.T
 
 
+def own_text(model: Architecture, data: ProductData) -> float:
+    """Mean average precision with which a validation page's image finds its own text; 0 without such pages."""
+    pages = data.whole_pages("val")
+    if not len(pages):
+        return 0.0
+    scores = image_text_scores(model, data, pages).numpy()
+    return float(retrieval("", scores, [[row] for row in range(len(pages))])["_map"].mean())
+
+
 def product_embeddings(model: Architecture, data: ProductData, rows: Tensor) -> Tensor:
     """`(N, 3 * D)` embeddings of product `rows`: what the index holds."""
     return in_batches(rows, lambda part: model.embed(data.products(part)))

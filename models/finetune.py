@@ -21,7 +21,7 @@ from models.bundle import Bundle
 from models.config import TASKS
 from models.dataset import MASKS, Batch, ProductData, answers
 from models.draws import generator, uniform
-from models.evaluate import image_text_scores
+from models.evaluate import own_text
 from models.metrics import retrieval
 from models.objectives.contrast import supervised_contrast, symmetric_info_nce
 from models.objectives.hierarchy import level_cross_entropy, memberships
@@ -186,7 +186,7 @@ def average_weights(model: Architecture, pretrained: dict[str, Tensor], data: Pr
     def take(share: float) -> float:
         mixed = {name: torch.lerp(pretrained[name], value, share) for name, value in tuned.items()}
         model.load_state_dict(mixed, strict=False)
-        found = {**fit_term_weights(model, data), "image_text": _own_text(model, data)}
+        found = {**fit_term_weights(model, data), "image_text": own_text(model, data)}
         return mean([found[name] for name in wanted if name in found] or [0.0])
 
     values = {share: take(share) for share in SHARES}
@@ -198,15 +198,6 @@ def average_weights(model: Architecture, pretrained: dict[str, Tensor], data: Pr
     weights = {name: row.tolist() for name, row in zip(("image", "text"), model.term_weights, strict=True)}
     tried = ", ".join(f"{share:.0%} {100 * value:.1f}" for share, value in values.items())
     note(f"validation chose {share:.0%} of the way from the pretrained weights ({tried}); weights of i, t, m for queries: {weights}")
-
-
-def _own_text(model: Architecture, data: ProductData) -> float:
-    """Mean average precision with which a validation page's image finds its own text; 0 without such pages."""
-    pages = data.whole_pages("val")
-    if not len(pages):
-        return 0.0
-    scores = image_text_scores(model, data, pages).numpy()
-    return float(retrieval("", scores, [[row] for row in range(len(pages))])["_map"].mean())
 
 
 @torch.inference_mode()

@@ -254,7 +254,8 @@ def train(
 
 
 def _measured(model: nn.Module, measure: Callable[[], float]) -> float:
-    value = measure()
+    with torch.no_grad():
+        value = measure()
     model.train()
     return value
 

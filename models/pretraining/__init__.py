@@ -9,6 +9,7 @@ from goodsight.errors import InputError
 from models.architectures.base import Architecture
 from models.config import check_trainable
 from models.dataset import ProductData
+from models.evaluate import own_text
 from models.preprocess import Preprocess
 from models.pretraining import commercemm, eclip, interbert, scale
 from models.recipes import Recipe
@@ -22,6 +23,7 @@ def pretrain(
 ) -> History:
     """Trains `model` in place on the training split; goes on from the newest whole checkpoint in `checkpoints`.
 
+    Beside the newest checkpoints the one is kept whose images found their own texts best among the validation pages.
     Of several processes every one calls it (`models.training.train`, which also says what `told` gets). Raises `InputError`
     when no product to learn from has both an image and a text, the recipe names an unknown objective, or the model's towers
     are to be trained.
@@ -35,4 +37,8 @@ def pretrain(
     if not len(pages):
         raise InputError("No product to learn from has both an image and a text.", "Add images and titles to products of the split train.")
     updates = objectives.updates(model, data, pages, preprocess, recipe)
-    return train(model, updates, recipe, checkpoints, "pretraining", told=told)
+
+    def measure() -> float:
+        return own_text(model.eval(), data)
+
+    return train(model, updates, recipe, checkpoints, "pretraining", measure, told)

@@ -63,7 +63,7 @@ def test_the_batches_are_the_same_in_every_process_and_end_when_all_steps_are_me
 
 def test_loops_that_do_not_train_alike_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     training = importlib.import_module("training")
-    figures = {"seconds_a_step": 1.0, "samples_a_second": 4.0, "peak_bytes": 1, "bytes_before": 1}
+    figures = {"seconds_a_step": 1.0, "cpu_seconds_a_step": 1.0, "samples_a_second": 4.0, "peak_bytes": 1, "bytes_before": 1}
     losses = {"our_loop.py": [2.0, 1.0], "open_clip_peer.py": [2.0, 1.001]}
 
     def called(peer: str, script: str, *arguments: str) -> list[dict[str, Any]]:
