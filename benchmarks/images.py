@@ -17,13 +17,14 @@ from goodsight import __version__
 from goodsight.files import read_json, write_json
 
 NAMES = ("gateway", "serve", "train", "pipeline")
+WITHOUT_LAYER = ("ARG", "CMD", "ENTRYPOINT", "ENV", "EXPOSE", "HEALTHCHECK", "LABEL", "USER")
 
 
 def measured() -> dict[str, Any]:
     """Bytes of each image, of what it alone has, and of all four together."""
     client = docker.from_env()
     images = {name: client.images.get(f"ghcr.io/goodsight/{name}:{__version__}") for name in NAMES}
-    sizes = {name: _layers(client, image) for name, image in images.items()}
+    sizes = {name: _layers(image) for name, image in images.items()}
     every = {layer: size for layers in sizes.values() for layer, size in layers.items()}
     found = {}
     for name, layers in sizes.items():
@@ -34,12 +35,10 @@ def measured() -> dict[str, Any]:
     return {"images": found, "together_bytes": sum(every.values())}
 
 
-def _layers(client: docker.DockerClient, image: Any) -> dict[str, int]:
-    """Layer -> bytes. The history has the sizes, in the order of the layers, with empty ones between them."""
-    layers = image.attrs["RootFS"]["Layers"]
-    sizes = [step["Size"] for step in reversed(image.history()) if step["Size"] > 0]
-    assert len(sizes) == len(layers), "an empty layer is a layer too"
-    return dict(zip(layers, sizes, strict=True))
+def _layers(image: Any) -> dict[str, int]:
+    """Layer -> bytes. The history has the sizes, in the order of the layers, with what made no layer between them."""
+    made = [step for step in reversed(image.history()) if not step["CreatedBy"].startswith(WITHOUT_LAYER)]
+    return dict(zip(image.attrs["RootFS"]["Layers"], (step["Size"] for step in made), strict=True))
 
 
 def table(report: dict[str, Any]) -> str:

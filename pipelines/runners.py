@@ -15,15 +15,12 @@ if TYPE_CHECKING:
     from docker import DockerClient
     from kfp import local
 
-    Runner = local.SubprocessRunner | local.DockerRunner
-
 MEMORY = "16g"
 PASSED = ("GOODSIGHT_", "OMP_", "OPENLINEAGE_", "AWS_")  # beginnings of the variables that containers get too
 LABEL = "goodsight.run"
 OF_THIS_MACHINE = ("GOODSIGHT_RUN_PID", "GOODSIGHT_RUNTIME", "GOODSIGHT_DEBUG")
 
-
-def runner_of(name: str, run: Path) -> Runner:
+def runner_of(name: str, run: Path) -> local.SubprocessRunner | local.DockerRunner:
     """The runner `process` or `docker` for the run that keeps its files in the folder `run`.
 
     Raises `GoodsightError` when no Docker daemon answers, `InputError` when it has no image of the name in GOODSIGHT_IMAGE.
@@ -37,7 +34,6 @@ def runner_of(name: str, run: Path) -> Runner:
     (settings().root / "pipeline").mkdir(parents=True, exist_ok=True)
     return local.DockerRunner(**container())
 
-
 def end(name: str) -> None:
     """Ends the container of a step that was going on when its run was stopped."""
     if name == "docker":
@@ -46,7 +42,6 @@ def end(name: str) -> None:
         with contextlib.closing(docker.from_env()) as client, contextlib.suppress(docker.errors.APIError):
             for each in client.containers.list(filters={"label": f"{LABEL}={os.environ.get(RUN_ID, '')}"}):
                 each.kill()
-
 
 def container() -> dict[str, Any]:
     """What `docker run` is told for a step: as narrow as on a cluster, by the user of this process, with home where it is here."""
@@ -64,23 +59,19 @@ def container() -> dict[str, Any]:
         "environment": _environment(),
     }
 
-
 def _mount(place: str) -> Any:
     from docker.types import Mount
 
     return Mount(place, place, type="bind")
-
 
 def _outside(root: str) -> list[str]:
     """Folders of the settings that lie elsewhere than under home."""
     keys = settings().keys_folder
     return [] if keys.is_relative_to(root) else [str(keys)]
 
-
 def _environment() -> dict[str, str]:
     given = {name: value for name, value in os.environ.items() if name.startswith(PASSED) and name not in OF_THIS_MACHINE}
     return {**given, "GOODSIGHT_HOME": str(settings().root), LOCAL_RUN: "1"}
-
 
 def _check(image: str) -> None:
     import docker

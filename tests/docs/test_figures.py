@@ -56,6 +56,15 @@ def test_the_figures_of_the_gate_are_those_of_its_benchmark(monkeypatch: pytest.
     assert told.strip() == benchmark["table"](json.loads((HOUSE / "benchmarks" / "results" / "gate.json").read_text()))
 
 
+def test_the_sizes_of_the_images_are_those_that_were_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(HOUSE / "benchmarks")
+    benchmark = runpy.run_path(str(HOUSE / "benchmarks" / "images.py"))
+    told = (HOUSE / "k8s" / "README.md").read_text().split("<!-- image figures -->")[1].split("<!-- /image figures -->")[0]
+    report = json.loads((HOUSE / "benchmarks" / "results" / "images.json").read_text())
+    assert told.strip() == benchmark["table"](report)
+    assert {each["revision"] for each in report["images"].values()} == {report["images"]["serve"]["revision"]}, "all of one commit"
+
+
 REPORTS = sorted((HOUSE / "benchmarks" / "results").glob("pretraining-*.json"))
 
 

@@ -108,10 +108,12 @@ class World:
     def __init__(self, folder: Path, docker: Docker) -> None:
         self.docker, self.home, self.shared = docker, folder / "home", folder / "run"
         self.owner = (USER, USER) if os.getuid() == 0 else (os.getuid(), os.getgid())
+        self.policy = self.home / "policy.yaml"
         for place in (self.home, self.shared):
             place.mkdir()
+        self.policy.write_text(LENIENT_POLICY)
+        for place in (self.home, self.shared, self.policy):
             os.chown(place, *self.owner)
-        (self.home / "policy.yaml").write_text(LENIENT_POLICY)
         self.socket = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://")
 
     def options(self, *places: Path, **environment: str) -> dict[str, Any]:
@@ -131,7 +133,7 @@ class World:
         options = self.options(GOODSIGHT_IMAGE=image("pipeline"))
         options["volumes"][self.socket] = {"bind": "/var/run/docker.sock", "mode": "rw"}
         group = Path(self.socket).stat().st_gid
-        command = ["goodsight", "run", "--runner", "docker", "--size", "tiny", "--policy", str(self.home / "policy.yaml"), "--json"]
+        command = ["goodsight", "run", "--runner", "docker", "--size", "tiny", "--policy", str(self.policy), "--json"]
         said = self.docker.run("pipeline", command, **options, group_add=[group], network_mode="host")
         return json.loads(said.splitlines()[-1])
 
@@ -153,11 +155,24 @@ def test_the_whole_pipeline_runs_in_containers(world: World, result: dict[str, A
     assert (result["data_verdict"], result["verdict"], result["model_version"], result["champion"]) == ("passed", "promote", "1", "1")
     assert result["seconds"] < 600
     [run] = [event.payload for event in Ledger(f"sqlite:///{world.home / 'ledger.db'}").events() if event.kind == "run"]
-    assert run["state"] == "SUCCEEDED" and run["candidate"] == result["candidate"]
-    owners = {path.stat().st_uid for path in world.home.rglob("*")} - {os.getuid()}
-    assert owners <= {world.owner[0]}, "a step ran as somebody else"
+    assert run["state"] == "SUCCEEDED" and run["version"] == result["model_version"]
+    assert {path.stat().st_uid for path in world.home.rglob("*")} == {world.owner[0]}, "a step ran as somebody else"
     log = (world.home / "runs" / result["run_id"] / "run.log").read_text()
     assert log.count(f"Found image '{image('pipeline')}'") == len(STEPS) + 1  # and `finish`
+
+
+@pytest.mark.containers
+def test_the_training_image_makes_the_bundle_that_the_step_makes(world: World, result: dict[str, Any]) -> None:
+    """As the pods of a TrainJob do; one process on one thread, so bit for bit."""
+    [made] = world.home.glob("pipeline/*/pretrain-component/bundle")
+    [snapshot] = world.home.glob("pipeline/*/validate-component/snapshot")
+    [table] = world.home.glob("pipeline/*/features-component/table")
+    bundle, curve = world.home / "trained", world.home / "trained.jsonl"
+    places = {"snapshot": snapshot, "table": table, "bundle": bundle, "curve": curve}
+    given = [part for name, place in places.items() for part in (f"--{name}", str(place))]
+    world.docker.run("train", ["python3", "-m", "components.trainer", "--size", "tiny", *given], **world.options())
+    assert read_json(bundle / "manifest.json")["digest"] == read_json(made / "manifest.json")["digest"]
+    assert curve.read_text().count("\n") > 3
 
 
 class Pod:

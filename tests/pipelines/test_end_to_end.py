@@ -27,8 +27,8 @@ from tests.pipelines.made import GOODSIGHT, LENIENT_POLICY, command, damage, las
 
 pytestmark = pytest.mark.pipeline
 
-STEPS = ["snapshot", "validate", "features", "pretrain", "finetune categorize", "finetune retrieve", "evaluate", "gate", "register"]
-STEPS += ["index", "deploy"]
+STEPS = ["resolve", "snapshot", "validate", "features", "pretrain", "finetune categorize", "finetune retrieve", "evaluate", "gate"]
+STEPS += ["register", "index", "deploy"]
 
 
 def free_ports() -> dict[str, str]:
