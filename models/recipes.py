@@ -47,7 +47,8 @@ def pretraining(architecture: str, size: str, products: int, seed: int) -> Recip
     steps, fused = _between(80, 8 * products // 256, 150), _FUSED[architecture]
     rate = 3e-4 if architecture in _DEEP else 1e-3
     batch = 256 if architecture in _DEEP else 512
-    return Recipe(steps=steps, batch=batch, fused=fused, learning_rate=rate, gradient_norm=_norm(architecture), seed=seed, checkpoint_every=20)
+    norm = _norm(architecture)
+    return Recipe(steps=steps, batch=batch, fused=fused, learning_rate=rate, gradient_norm=norm, seed=seed, checkpoint_every=20)
 
 
 def _base(architecture: str, products: int, seed: int) -> Recipe:

@@ -25,6 +25,8 @@ from models.pixels import PixelCache, cache_for
 from models.preprocess import Preprocess, image_spec
 from models.pretraining import OBJECTIVES, pretrain
 from models.recipes import Recipe
+from models.towers import native_bf16
+from tests.models.elsewhere import ELSEWHERE, Elsewhere
 from tests.models.made import close, config, preprocess, tiny_model
 from tests.models.test_features import HALF, PHOTOS, QUERIES, make_snapshot, make_table, strip
 
@@ -184,6 +186,15 @@ def test_a_step_from_pixels_is_the_step_from_tokens_while_nothing_learns(name: s
     tokens = losses(model, loaded(shop, tmp_path, model, FeatureCache))
     assert len(pixels) >= 3 * len(OBJECTIVES[name].FAMILIES) - 3
     assert pixels == pytest.approx(tokens, rel=2 * HALF, abs=2 * HALF)  # tokens are kept as float16
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_pixels_go_to_where_the_model_is(name: str, shop: tuple[Path, Path], tmp_path: Path) -> None:
+    model = learning(name)
+    data = loaded(shop, tmp_path, model)
+    here = losses(model, data)
+    with Elsewhere():
+        assert losses(model.to(ELSEWHERE), data) == pytest.approx(here, rel=2e-2 if native_bf16(torch.device("cpu")) else 1e-3)
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
