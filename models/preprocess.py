@@ -35,7 +35,7 @@ class ImageSpec:
 
     def normalised(self, pixels: torch.Tensor) -> torch.Tensor:
         """uint8 `(..., 3, H, W)` -> float32, on the device where they are."""
-        mean, std = (torch.tensor(values, device=pixels.device)[:, None, None] for values in (self.mean, self.std))
+        mean, std = (torch.tensor(values).to(pixels.device)[:, None, None] for values in (self.mean, self.std))
         return (pixels.float() / 255.0 - mean) / std
 
 

@@ -49,7 +49,7 @@ class Views:
         if not chosen:
             return page
         found = model.encode(self.data.views.take(torch.tensor(list(chosen.values()))))
-        places = torch.tensor(list(chosen), device=model.device)
+        places = torch.tensor(list(chosen)).to(model.device)
         return {**page, **{name: page[name].index_copy(0, places, value.to(page[name].dtype)) for name, value in found.items()}}
 
 
