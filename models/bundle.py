@@ -79,6 +79,7 @@ class Bundle:
         model = build(config_of(config), classes=len(labels))
         model.load_state_dict(load_file(folder / "weights.safetensors"))
         model = model.eval().to(device or torch.device("cpu"))
+        model.freeze_towers()
         return Bundle(model, preprocess, task, labels, read_json(folder / "provenance.json"), digest)
 
 

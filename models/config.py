@@ -9,6 +9,7 @@ from goodsight.errors import InputError
 
 TASKS = ("categorize", "retrieve")
 MODALITIES = ("text", "image", "table", "video", "audio")
+WORDLESS = "bert-base-chinese"  # a text tower without a tokenizer
 Effort = Literal["low", "medium", "high"]
 EFFORTS: tuple[Effort, ...] = get_args(Effort)  # from the least to the most work for an answer
 
@@ -43,7 +44,7 @@ class ModelConfig:
     tower_layers: int = 0  # of the text tower; 0: all that it has
     variant: str = ""  # a named reading of the paper, see the architecture
     dropout: float = 0.1
-    trained_towers: bool = False  # `base`: the towers learn too, so nothing is cached
+    trained_towers: bool = False  # `base`: in pretraining the towers learn too, from pixels
 
 
 _TINY = ModelConfig("", "tiny", "tiny", "tiny", 32, 2, 16, 32, 2, 2, table_length=16, frames=3, audio_tokens=8, mels=8, queries=4)
@@ -66,7 +67,7 @@ _SIZES = {
         "small": replace(_SMALL, modality_layers=1, modalities=MODALITIES),
         "base": replace(
             _BASE,
-            text_tower="bert-base-chinese",
+            text_tower=WORDLESS,
             image_grid=6,
             text_length=36,
             table_length=64,
@@ -96,11 +97,11 @@ def model_config(architecture: str, size: str) -> ModelConfig:
 
 
 def check_trainable(config: ModelConfig) -> None:
-    """Raises `InputError` for a size whose towers learn: that takes pixels at every step, not cached features."""
-    if config.trained_towers:
+    """Raises `InputError` for a text tower that has no tokenizer: the shape of SCALE's paper, which nothing can be read with."""
+    if config.text_tower == WORDLESS:
         raise InputError(
-            f"Size {config.size!r} trains its towers on pixels; this release trains on cached features of frozen ones.",
-            "Choose the size small.",
+            f"Size {config.size!r} of {config.architecture} has the text tower {WORDLESS}, a shape without words.",
+            "Choose the size small, or another architecture.",
         )
 
 

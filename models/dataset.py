@@ -1,18 +1,25 @@
-"""What training and evaluation draw batches from: cached tower tokens of products, queries and views, and the pairs between them.
+"""What training and evaluation draw batches from: products, queries and views, and the pairs between them.
 
 A batch is a dict of named tensors with a presence mask a modality (`MASKS`): text_ids, text_mask `(B, T)` and text_tokens
 `(B, T, W)`; image_tokens `(B, L, C)` and image_tokens_mask `(B, L)`; table_ids, table_parts, table_mask `(B, P)` and table_tokens
 `(B, P, W)`; video_tokens `(B, F, C)` and video_mask `(B, F)`; audio_tokens `(B, N, M)` and audio_mask `(B, N)`. Text and image
 are always there, if only as masks of zeros; a batch without a table, video or audio lacks their names. Tower tokens lie in float16
 on the CPU; `Architecture.encode` takes a batch to the model.
+
+Where towers learn there are no tokens yet, but what they are made of (`Pictures`): uint8 image `(B, 1, 3, H, W)` and image_mask
+`(B, 1)`, video `(B, F, 3, H, W)` and video_mask `(B, F)`; `encode` makes the tokens, with a gradient.
 Legend: N products, Q text queries, M views (image queries, further images, video frames), L tower tokens an image,
 C channels, T text tokens.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -60,6 +67,11 @@ class Images:
         tokens = self.tokens[rows]
         return {"image_tokens": tokens, "image_tokens_mask": self.present[rows][:, None].expand(-1, tokens.shape[1])}
 
+    def none(self, count: int) -> Batch:
+        """`count` rows without an image."""
+        L, C = self.tokens.shape[1:]
+        return {"image_tokens": torch.zeros(count, L, C), "image_tokens_mask": torch.zeros(count, L, dtype=torch.bool)}
+
 
 @dataclass
 class Frames:
@@ -72,15 +84,57 @@ class Frames:
         return {f"{name}_tokens": self.tokens[rows], f"{name}_mask": self.mask[rows]}
 
 
-def only_text(texts: Batch, like: Images) -> Batch:
+def picture_records(frames: int, side: int) -> np.dtype:
+    """What a file of pictures holds of each row: at most `frames` square ones of `side` pixels, and which of them are there."""
+    return np.dtype([("there", "?", (frames,)), ("pixels", "u1", (frames, 3, side, side))])
+
+
+@dataclass
+class Pictures:
+    """Images (F = 1) or the frames of videos as pixels, for towers that learn. They stay on disk: `files` are memory-mapped arrays
+    of `records` (`picture_records`), and `place` `(N,)` is a row's place in all of them one after the other, -1 where it has none.
+    """
+
+    records: np.dtype
+    files: Sequence[np.ndarray]
+    place: Tensor
+
+    def __post_init__(self) -> None:
+        self.starts = [0, *accumulate(len(file) for file in self.files)]
+
+    def __len__(self) -> int:
+        return len(self.place)
+
+    @property
+    def present(self) -> Tensor:
+        """`(N,)` bool: the row has pictures."""
+        return self.place >= 0
+
+    def take(self, rows: Tensor, name: str = "image") -> Batch:
+        found = self.none(len(rows), name)
+        pixels, mask = found[name].numpy(), found[f"{name}_mask"].numpy()
+        for index, place in enumerate(self.place[rows].tolist()):
+            if place >= 0:
+                file = bisect_right(self.starts, place) - 1
+                row = self.files[file][place - self.starts[file]]
+                pixels[index], mask[index] = row["pixels"], row["there"]
+        return found
+
+    def none(self, count: int, name: str = "image") -> Batch:
+        """`count` rows without pictures."""
+        F = self.records["there"].shape
+        pixels = torch.zeros(count, *self.records["pixels"].shape, dtype=torch.uint8)
+        return {name: pixels, f"{name}_mask": torch.zeros(count, *F, dtype=torch.bool)}
+
+
+def only_text(texts: Batch, like: Images | Pictures) -> Batch:
     """A batch of texts without images."""
-    B, (L, C) = len(texts["text_ids"]), like.tokens.shape[1:]
-    return {**texts, "image_tokens": torch.zeros(B, L, C), "image_tokens_mask": torch.zeros(B, L, dtype=torch.bool)}
+    return {**texts, **like.none(len(texts["text_ids"]))}
 
 
 def only_images(images: Batch, like: Texts) -> Batch:
     """A batch of images without texts."""
-    B = len(images["image_tokens"])
+    B = len(next(iter(images.values())))
     nothing = {"text_ids": torch.zeros(B, 1, dtype=torch.long), "text_mask": torch.zeros(B, 1, dtype=torch.bool)}
     if like.tokens is not None:
         nothing["text_tokens"] = torch.zeros(B, 1, like.tokens.shape[-1])
@@ -100,11 +154,11 @@ class Pairs:
 
 @dataclass
 class Scenes:
-    """Pictures of several training products, one row for each product in each: tower tokens `(S, L, C)`, and of a row its scene
+    """Pictures of several training products, one row for each product in each: the S pictures, and of a row its scene
     `(P,)`, its product row `(P,)` and the cells inside the product's box `(P, L)`. The rows of a scene follow each other.
     """
 
-    images: Images
+    images: Images | Pictures
     scene: Tensor
     product: Tensor
     cells: Tensor
@@ -127,21 +181,21 @@ class ProductData:
     groups: Tensor  # (N,) integer leak group
     split: list[str]
     texts: Texts
-    images: Images
+    images: Images | Pictures
     query_ids: list[str]
     query_texts: list[str]
     query_split: list[str]
     queries: Texts
     view_ids: list[str]
     view_split: list[str]
-    views: Images
+    views: Images | Pictures
     query_pairs: Pairs
     view_pairs: Pairs
     documents: list[str] = field(default_factory=list)  # (N,) all words of a product, for the lexical baseline
     sources: list[str] = field(default_factory=list)  # (N,) where a product comes from; empty: not told
     translations: dict[str, dict[int, str]] = field(default_factory=dict)  # language -> product row -> title
     tables: Texts | None = None
-    videos: Frames | None = None
+    videos: Frames | Pictures | None = None
     audios: Frames | None = None
     scenes: Scenes | None = None
 

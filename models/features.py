@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 import torch
@@ -27,10 +27,13 @@ from goodsight.digests import code_digest, code_files, sha256_file, sha256_json
 from goodsight.files import write_bytes
 from goodsight.progress import track
 from models.architectures.base import Architecture
-from models.dataset import Frames, Images, Pairs, ProductData, Texts
+from models.dataset import Frames, Images, Pairs, Pictures, ProductData, Texts
 from models.preprocess import Preprocess
 from models.scenes import load_scenes
 from models.towers import native_bf16
+
+if TYPE_CHECKING:
+    from models.pixels import PixelCache
 
 TOWER_BATCH = 64
 VIDEO_VIEWS = 4  # frames of a product's video that serve as further views
@@ -55,14 +58,15 @@ class FeatureCache:
     def __init__(self, folder: Path, model: Architecture, preprocess: Preprocess) -> None:
         self.folder, self.towers, self.preprocess, self.device = folder, model.towers.eval(), preprocess, model.device
         self.modalities, self.reads_text_tokens = model.config.modalities, model.reads_text_tokens
+        self.image_grid = model.config.image_grid
         made = {"preprocess": preprocess.digest, "code": code_digest("models.towers")}
         image = {**made, "tower": self.towers.image_digest, "grid": self.towers.image_grid, "bf16": native_bf16(self.device)}
         text = {**made, "tower": self.towers.text_digest if self.reads_text_tokens else ""}
         self.image_key, self.text_key = sha256_json(image), sha256_json(text)
-        self.video_key = sha256_json([self.image_key, _decoder_digest()])
+        self.video_key = sha256_json([self.image_key, decoder_digest()])
 
     def _path(self, kind: str, key: str, content: str) -> Path:
-        return self.folder / f"{kind}-{sha256_json([key, kind, content])}.safetensors"
+        return kept_at(self.folder, kind, key, content, "safetensors")
 
     def images(self, kind: str, content: str, images: Iterator[Image.Image], count: int) -> Tensor:
         """`(count, G, C)` float16 of `images`, from the cache when the content digest is known; views hold frames of videos."""
@@ -71,6 +75,11 @@ class FeatureCache:
             tokens = self._image_tokens(track(images, "image features", "images", total=count))
             write_bytes(path, save({"tokens": tokens}))
         return load_file(path)["tokens"]
+
+    def pictures(self, parts: Sequence[Tensor], place: Tensor) -> Images:
+        """One row of tokens for each of `place` `(N,)`: its place in the parts one after the other, -1 for a row without an image."""
+        shape = (self.towers.image_grid**2, self.towers.image_channels)
+        return Images(_aligned(parts, place, torch.zeros(*shape, dtype=torch.float16)), place >= 0)
 
     def _image_tokens(self, images: Iterable[Image.Image]) -> Tensor:
         rows = [torch.zeros(0, self.towers.image_grid**2, self.towers.image_channels).half()]
@@ -121,26 +130,60 @@ class FeatureCache:
             write_bytes(path, save({"tokens": tokens}))
         return load_file(path)["tokens"]
 
+    def films(self, parts: Sequence[Tensor], place: Tensor) -> Frames:
+        """The frames of videos, by rows as `pictures`."""
+        return frames(parts, place)
+
     def sounds(self, content: str, sounds: Iterator[bytes], count: int) -> Tensor:
-        """`(count, N, M)` float16: log-mel tokens, NaN after the end of a sound."""
-        spec = self.preprocess.specs.audio
-        path = self._path("sounds", self.preprocess.digest, f"{content} {count}")
-        if not path.is_file():
-            tokens = torch.full((count, spec.tokens, spec.mels), torch.nan).half()
-            for place, data in enumerate(track(sounds, "audio features", "sounds", total=count)):
-                found = self.preprocess.sound(*decode_audio(data))
-                tokens[place, : len(found)] = found.half()
-            write_bytes(path, save({"tokens": tokens}))
-        return load_file(path)["tokens"]
+        """What `sound_tokens` makes of them."""
+        return sound_tokens(self.folder, self.preprocess, content, sounds, count)
 
 
-def _decoder_digest() -> str:
+def kept_at(folder: Path, kind: str, key: str, content: str, form: str) -> Path:
+    """The file of what was made of `content` in the way that `key` names."""
+    return folder / f"{kind}-{sha256_json([key, kind, content])}.{form}"
+
+
+def sound_tokens(folder: Path, preprocess: Preprocess, content: str, sounds: Iterator[bytes], count: int) -> Tensor:
+    """`(count, N, M)` float16, kept in `folder`: log-mel tokens, NaN after the end of a sound."""
+    spec = preprocess.specs.audio
+    path = kept_at(folder, "sounds", preprocess.digest, f"{content} {count}", "safetensors")
+    if not path.is_file():
+        tokens = torch.full((count, spec.tokens, spec.mels), torch.nan).half()
+        for place, data in enumerate(track(sounds, "audio features", "sounds", total=count)):
+            found = preprocess.sound(*decode_audio(data))
+            tokens[place, : len(found)] = found.half()
+        write_bytes(path, save({"tokens": tokens}))
+    return load_file(path)["tokens"]
+
+
+def _aligned(parts: Sequence[Tensor], place: Tensor, missing: Tensor) -> Tensor:
+    """The rows of the parts at `place` `(N,)`, counted through all parts; `missing` where it is -1."""
+    aligned, start = missing.repeat(len(place), *[1] * missing.ndim), 0
+    for part in parts:
+        inside = (place >= start) & (place < start + len(part))
+        aligned[inside] = part[place[inside] - start]
+        start += len(part)
+    return aligned
+
+
+def frames(parts: Sequence[Tensor], place: Tensor) -> Frames:
+    """Frames of videos or sounds `(n, F, C)` by rows; NaN where there is none."""
+    tokens = _aligned(parts, place, torch.full_like(parts[0][0], torch.nan))
+    mask = ~tokens[..., 0].isnan()
+    return Frames(tokens.masked_fill(~mask[..., None], 0.0), mask)
+
+
+def decoder_digest() -> str:
     """Of the code that chooses and decodes the frames of videos: frames chosen in another way are other features."""
     return sha256_json({module: sha256_file(path) for module, path in code_files("catalogue.media").items()})
 
 
-def load_product_data(snapshot: Path, table: Path, cache: FeatureCache, scenes: bool = False) -> ProductData:
-    """Everything that training, evaluation and indexing read, for the products of the training table; `scenes`: those too."""
+def load_product_data(snapshot: Path, table: Path, cache: FeatureCache | PixelCache, scenes: bool = False) -> ProductData:
+    """Everything that training, evaluation and indexing read, for the products of the training table; `scenes`: those too.
+
+    Images and videos are what `cache` keeps of them: the tokens of frozen towers, or pixels for towers that learn.
+    """
     opened, tables = Snapshot.open(snapshot), Tables.read(table)
     products, pairs = tables.products, tables.pairs
     row_of = {id: row for row, id in enumerate(products["product_id"])}
@@ -173,29 +216,35 @@ def load_product_data(snapshot: Path, table: Path, cache: FeatureCache, scenes: 
         sources=_sources(opened, products["product_id"]),
         translations=_translations(opened, row_of),
         tables=cache.tables("tables", attributes) if "table" in cache.modalities else None,
-        videos=_frames(opened, cache.videos, "video", row_of) if "video" in cache.modalities else None,
-        audios=_frames(opened, cache.sounds, "audio", row_of) if "audio" in cache.modalities else None,
-        scenes=load_scenes(opened, cache.images, row_of, cache.towers.image_grid) if scenes else None,
+        videos=_played(opened, "video", row_of, cache.videos, cache.films) if "video" in cache.modalities else None,
+        audios=_played(opened, "audio", row_of, cache.sounds, frames) if "audio" in cache.modalities else None,
+        scenes=load_scenes(opened, cache, row_of) if scenes else None,
     )
 
 
-def _frames(
-    opened: Snapshot, features: Callable[[str, Iterator[bytes], int], Tensor], column: str, row_of: dict[str, int]
-) -> Frames | None:
-    """Tokens of the products' videos or sounds in the order of the training table; None when no product has one."""
-    found: dict[str, Tensor] = {}
+def _played(
+    opened: Snapshot, column: str, row_of: dict[str, int], made: Callable[[str, Iterator[bytes], int], Any], by_row: Callable[..., Any]
+) -> Any:
+    """The products' videos or sounds in the order of the training table; None when no product has one."""
+    ids: list[str] = []
+    parts = []
     for shard in opened.shards("products"):
         content = opened.manifest["files"][shard.relative_to(opened.folder).as_posix()]
-        ids = [row["id"] for row in _batches(shard, ["id", column]) if row[column]]
-        if ids:
+        having = [row["id"] for row in _batches(shard, ["id", column]) if row[column]]
+        if having:
             data = (row[column] for row in _batches(shard, [column]) if row[column])
-            found |= dict(zip(ids, features(content, data, len(ids)), strict=True))
-    if not found:
-        return None
-    missing = torch.full_like(next(iter(found.values())), torch.nan)
-    tokens = torch.stack([found.get(id, missing) for id in row_of])
-    mask = ~tokens[..., 0].isnan()
-    return Frames(tokens.masked_fill(~mask[..., None], 0.0), mask)
+            parts.append(made(content, data, len(having)))
+            ids += having
+    return by_row(parts, _places(ids, row_of)) if parts else None
+
+
+def _places(ids: list[str], row_of: dict[str, int]) -> Tensor:
+    """`(N,)` where in `ids` the products of the training table are, -1 for those that are not."""
+    places = torch.full((len(row_of),), -1)
+    for place, id in enumerate(ids):
+        if id in row_of:
+            places[row_of[id]] = place
+    return places
 
 
 def _sources(opened: Snapshot, ids: list[str]) -> list[str]:
@@ -248,20 +297,21 @@ def _as_pairs(known: list[tuple[int, int]]) -> Pairs:
 
 @dataclass
 class _Media:
-    images: Images
-    views: Images
+    images: Images | Pictures
+    views: Images | Pictures
     view_ids: list[str]
     owner: dict[str, str]  # view id -> product id, for further images and video frames
     split: dict[str, str]  # view id -> split, for image queries
 
 
-def _media(opened: Snapshot, cache: FeatureCache, row_of: dict[str, int]) -> _Media:
-    """Image features of products (the first image), of their further images and video frames, and of image queries."""
+def _media(opened: Snapshot, cache: FeatureCache | PixelCache, row_of: dict[str, int]) -> _Media:
+    """The images of products (the first of each), their further images and video frames, and those of image queries."""
     main_ids: list[str] = []
     view_ids: list[str] = []
     owner: dict[str, str] = {}
     split: dict[str, str] = {}
-    main, views = [], []
+    main: list[Any] = []
+    views: list[Any] = []
     for shard in opened.shards("products"):
         content = opened.manifest["files"][shard.relative_to(opened.folder).as_posix()]
         first, further = _product_view_ids(shard)
@@ -278,29 +328,13 @@ def _media(opened: Snapshot, cache: FeatureCache, row_of: dict[str, int]) -> _Me
             views.append(cache.images("image-queries", content, _query_images(shard), len(rows)))
             view_ids += [id for id, _ in rows]
             split |= dict(rows)
-    shape = (cache.towers.image_grid**2, cache.towers.image_channels)
     return _Media(
-        images=_align(main_ids, main, row_of, shape),
-        views=Images(torch.cat(views) if views else torch.zeros(0, *shape).half(), torch.ones(len(view_ids), dtype=torch.bool)),
+        images=cache.pictures(main, _places(main_ids, row_of)),
+        views=cache.pictures(views, torch.arange(len(view_ids))),
         view_ids=view_ids,
         owner=owner,
         split=split,
     )
-
-
-def _align(ids: list[str], tokens: list[Tensor], row_of: dict[str, int], shape: tuple[int, int]) -> Images:
-    """Image tokens in the order of the training table, zeros where a product has no image."""
-    aligned = torch.zeros(len(row_of), *shape, dtype=torch.float16)
-    present = torch.zeros(len(row_of), dtype=torch.bool)
-    start = 0
-    for part in tokens:
-        names = ids[start : start + len(part)]
-        kept = [index for index, id in enumerate(names) if id in row_of]
-        rows = torch.tensor([row_of[names[index]] for index in kept], dtype=torch.long)
-        aligned[rows] = part[torch.tensor(kept, dtype=torch.long)]
-        present[rows] = True
-        start += len(part)
-    return Images(aligned, present)
 
 
 def _batches(shard: Path, columns: list[str]) -> Iterator[dict[str, Any]]:

@@ -47,12 +47,16 @@ ONE_MODALITY = 0.4  # share of rows that keep one modality alone
 def finetune_task(
     task: str, parent: Bundle, data: ProductData, recipe: Recipe, checkpoints: Path
 ) -> tuple[Bundle, History]:
-    """The bundle of `parent` fine-tuned for `task`, and the loss curve. Raises `InputError` for an unknown task."""
+    """The bundle of `parent` fine-tuned for `task`, and the loss curve. Raises `InputError` for an unknown task.
+
+    Towers that learnt in pretraining are frozen from here on: `data` are their tokens, computed once, and both tasks share them.
+    """
     if task not in TASKS:
         raise InputError(f"Task {task!r} is unknown.", f"Choose one of: {', '.join(TASKS)}.")
     labels = labels_of(data) if task == "categorize" else []
     model = build(parent.config, classes=len(labels)).to(parent.model.device)
     model.load_state_dict(parent.model.state_dict(), strict=not labels)
+    model.freeze_towers()
     if labels:
         start_from_names(model, parent.preprocess, labels)
     train_task = partial(categorize, labels=labels) if task == "categorize" else retrieve
@@ -184,7 +188,7 @@ def average_weights(model: Architecture, pretrained: dict[str, Tensor], data: Pr
     tuned = {name: value.clone() for name, value in trainable_state(model).items()}
 
     def take(share: float) -> float:
-        mixed = {name: torch.lerp(pretrained[name], value, share) for name, value in tuned.items()}
+        mixed = {name: torch.lerp(pretrained[name], value, share) for name, value in tuned.items() if value.is_floating_point()}
         model.load_state_dict(mixed, strict=False)
         found = {**fit_term_weights(model, data), "image_text": own_text(model, data)}
         return mean([found[name] for name in wanted if name in found] or [0.0])

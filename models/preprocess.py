@@ -33,6 +33,11 @@ class ImageSpec:
     mean: tuple[float, float, float] = (0.498, 0.498, 0.498)
     std: tuple[float, float, float] = (0.502, 0.502, 0.502)
 
+    def normalised(self, pixels: torch.Tensor) -> torch.Tensor:
+        """uint8 `(..., 3, H, W)` -> float32, on the device where they are."""
+        mean, std = (torch.tensor(values).to(pixels.device)[:, None, None] for values in (self.mean, self.std))
+        return (pixels.float() / 255.0 - mean) / std
+
 
 @dataclass(frozen=True)
 class TextSpec:
@@ -132,12 +137,19 @@ class Preprocess:
         parts = (title.strip(), description.strip()[: self.text.description_characters])
         return ". ".join(part for part in parts if part)
 
+    @property
+    def square_digest(self) -> str:
+        """Of the part of the definition that `square` depends on."""
+        return sha256_json([CODE_VERSION, self.image.size])
+
+    def square(self, image: Image.Image) -> torch.Tensor:
+        """`(3, H, W)` uint8 of an RGB image, resized."""
+        resized = image.resize((self.image.size, self.image.size), Image.Resampling.BICUBIC)
+        return torch.from_numpy(np.array(resized)).permute(2, 0, 1).contiguous()
+
     def pixels(self, image: Image.Image) -> torch.Tensor:
         """`(3, H, W)` float32 of an RGB image."""
-        square = image.resize((self.image.size, self.image.size), Image.Resampling.BICUBIC)
-        colours = torch.from_numpy(np.array(square, dtype=np.float32)) / 255.0
-        normal = (colours - torch.tensor(self.image.mean)) / torch.tensor(self.image.std)
-        return normal.permute(2, 0, 1).contiguous()
+        return self.image.normalised(self.square(image))
 
     def tokens(self, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
         """Word piece ids `(B, T)` and their mask `(B, T)`, T the longest of the batch; an empty text has an empty mask."""
@@ -173,10 +185,14 @@ class Preprocess:
         last = self.specs.table.length - 1
         return pieces[:last] + [self.sep_id], numbers[:last] + [0]
 
-    def frames(self, pictures: Sequence[Image.Image]) -> torch.Tensor:
-        """`(F, 3, H, W)`: as many of the video's pictures as the definition asks for, evenly spread; fewer when it has fewer."""
+    def stills(self, pictures: Sequence[Image.Image]) -> torch.Tensor:
+        """`(F, 3, H, W)` uint8: as many of a video's pictures as the definition asks for, evenly spread; fewer when it has fewer."""
         count = min(len(pictures), self.specs.video.frames)
-        return torch.stack([self.pixels(pictures[place * len(pictures) // count]) for place in range(count)])
+        return torch.stack([self.square(pictures[place * len(pictures) // count]) for place in range(count)])
+
+    def frames(self, pictures: Sequence[Image.Image]) -> torch.Tensor:
+        """`(F, 3, H, W)` float32 of the same."""
+        return self.image.normalised(self.stills(pictures))
 
     def sound(self, samples: np.ndarray, rate: int) -> torch.Tensor:
         """`(N, M)` log-mel tokens of samples `(n,)` in [-1, 1] at `rate` Hz."""
@@ -246,8 +262,13 @@ def _mel_filters(spec: AudioSpec) -> np.ndarray:
     return mel_filter_bank(spec.window // 2 + 1, spec.mels, 0.0, spec.rate / 2, spec.rate, norm="slaney", mel_scale="slaney")
 
 
+def image_spec(config: ModelConfig) -> ImageSpec:
+    """What a model of these shapes does with an image."""
+    return ImageSpec(config.image_size)
+
+
 def preprocess_for(config: ModelConfig, tokenizer: Tokenizer) -> Preprocess:
     """The preprocessing of a model of these shapes."""
     words = TextSpec(config.text_length), TableSpec(config.table_length)
     frames = VideoSpec(config.frames), AudioSpec(config.audio_tokens, config.mels)
-    return Preprocess(Specs(ImageSpec(config.image_size), *words, *frames), tokenizer)
+    return Preprocess(Specs(image_spec(config), *words, *frames), tokenizer)

@@ -42,11 +42,38 @@ def pretraining(architecture: str, size: str, products: int, seed: int) -> Recip
     """At `small`: 80 to 150 steps (minutes on two CPU cores). A dual encoder's contrasts are cheap: large batches of them."""
     if size == "tiny":
         return Recipe(**{**vars(_TINY), "seed": seed})
+    if size == "base":
+        return _base(architecture, products, seed)
     steps, fused = _between(80, 8 * products // 256, 150), _FUSED[architecture]
     rate = 3e-4 if architecture in _DEEP else 1e-3
     batch = 256 if architecture in _DEEP else 512
-    norm = 10.0 if architecture == "commercemm" else 1.0  # a lower one would weigh its two updates against each other
+    norm = _norm(architecture)
     return Recipe(steps=steps, batch=batch, fused=fused, learning_rate=rate, gradient_norm=norm, seed=seed, checkpoint_every=20)
+
+
+def _base(architecture: str, products: int, seed: int) -> Recipe:
+    """Towers learn, on GPUs: 20 epochs at a low rate, a batch in parts that one GPU holds, its layers computed twice.
+
+    The average reaches back over a tenth of the steps at most: a longer one would still be of the weights at the start.
+    """
+    batch, fused = 512, 64
+    steps = max(200, -(-20 * products // (fused if architecture in _DEEP else batch)))
+    return Recipe(
+        steps,
+        batch,
+        fused,
+        learning_rate=1e-4,
+        gradient_norm=_norm(architecture),
+        seed=seed,
+        checkpoint_every=200,
+        chunk=64,
+        average=min(0.999, 1 - 10 / steps),
+        recompute=True,
+    )
+
+
+def _norm(architecture: str) -> float:
+    return 10.0 if architecture == "commercemm" else 1.0  # a lower one would weigh its two updates against each other
 
 
 def finetuning(architecture: str, task: str, size: str, products: int, seed: int) -> Recipe:

@@ -2,12 +2,13 @@
 
 Product pages show one thing each, large and on white; what tells a product from what stands around it must be made. Every training
 product with an image and a title is in one scene, but for one that may be left over in a shard.
-Legend: S scenes, P products in scenes, G image tokens, C channels.
+Legend: S scenes, P products in scenes, G image tokens.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -19,16 +20,25 @@ from catalogue.media import decode_image
 from catalogue.snapshot import Snapshot
 from goodsight.digests import code_digest, sha256_json
 from models.composites import FEWEST, MOST, SIDE, Box, anywhere, haze, paste
-from models.dataset import Images, Scenes
+from models.dataset import Scenes
 
 SEED = 0
 TRAINED = ("train", "catalogue")
-ImageTokens = Callable[[str, str, Iterator[Image.Image], int], Tensor]  # `FeatureCache.images`
 
 
-def load_scenes(opened: Snapshot, image_tokens: ImageTokens, row_of: dict[str, int], grid: int) -> Scenes | None:
+class Cache(Protocol):
+    """What keeps pictures: `FeatureCache` or `PixelCache`, neither of which may count in the digest of this code."""
+
+    image_grid: int
+
+    def images(self, kind: str, content: str, images: Iterator[Image.Image], count: int, /) -> Any: ...
+
+    def pictures(self, parts: Sequence[Any], place: Tensor, /) -> Any: ...
+
+
+def load_scenes(opened: Snapshot, cache: Cache, row_of: dict[str, int]) -> Scenes | None:
     """The scenes of a snapshot, shard by shard; None when no shard has two training products with an image."""
-    tokens: list[Tensor] = []
+    parts: list[Any] = []
     known: list[tuple[int, int, Box]] = []
     for shard in opened.shards("products"):
         rows = pq.read_table(shard, columns=["id", "title", "images", "split"]).to_pylist()
@@ -40,8 +50,8 @@ def load_scenes(opened: Snapshot, image_tokens: ImageTokens, row_of: dict[str, i
             made = _pictures([[shown[place]["images"][0] for place in group] for group in groups], boxes)
             content = opened.manifest["files"][shard.relative_to(opened.folder).as_posix()]
             key = sha256_json([content, [row["id"] for row in shown], code_digest("models.scenes")])
-            first = sum(len(part) for part in tokens)
-            tokens.append(image_tokens("scenes", key, made, len(groups)))
+            first = sum(len(part) for part in parts)
+            parts.append(cache.images("scenes", key, made, len(groups)))
             known += [
                 (first + scene, row_of[shown[place]["id"]], box)
                 for scene, group in enumerate(groups)
@@ -50,12 +60,11 @@ def load_scenes(opened: Snapshot, image_tokens: ImageTokens, row_of: dict[str, i
     if not known:
         return None
     scene, product, box = zip(*known, strict=True)
-    everything = torch.cat(tokens)
     return Scenes(
-        Images(everything, torch.ones(len(everything), dtype=torch.bool)),
+        cache.pictures(parts, torch.arange(sum(len(part) for part in parts))),
         torch.tensor(scene),
         torch.tensor(product),
-        torch.stack([cells_inside(each, grid) for each in box]),
+        torch.stack([cells_inside(each, cache.image_grid) for each in box]),
     )
 
 

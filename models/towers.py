@@ -17,7 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from goodsight.digests import sha256_bytes, sha256_json
 from goodsight.errors import InputError
-from models.config import ModelConfig
+from models.config import WORDLESS, ModelConfig
 
 
 class TinyImageTower(nn.Module):
@@ -272,7 +272,7 @@ class BertTower(nn.Module):
 
 def tokenizer_of(text_tower: str) -> Tokenizer:
     """The word pieces of a text tower; the lower-casing English ones of MiniLM (30,522) unless it is a hub id or a folder."""
-    if text_tower == "bert-base-chinese":
+    if text_tower == WORDLESS:
         raise InputError(f"{text_tower!r} is a shape without words.", "Name a hub id or a folder that has its tokenizer.")
     if text_tower in _BERT_SIZES:
         return Tokenizer.from_file(str(_minilm_folder() / "tokenizer.json"))
@@ -295,6 +295,12 @@ class Towers(nn.Module):
         self.image_grid = config.image_grid
         self.requires_grad_(self.trained)
         self.image.classifier.requires_grad_(False)
+        self.train(False)
+
+    def freeze(self) -> None:
+        """No gradient from now on, and evaluation mode."""
+        self.trained = False
+        self.requires_grad_(False)
         self.train(False)
 
     def load_pretrained(self) -> Towers:

@@ -65,7 +65,7 @@ def run(
     catalogue: Annotated[Path | None, typer.Option(help="Catalogue folder (default: the embedded furniture sample).")] = None,
     revision: Annotated[str, typer.Option(help="Train on a version that is kept, instead of importing: " + WHICH)] = "",
     architecture: Annotated[str, typer.Option(help="commercemm, eclip, scale or interbert.")] = "commercemm",
-    size: Annotated[str, typer.Option(help="Size of the model: tiny or small.")] = "small",
+    size: Annotated[str, typer.Option(help="Size of the model: tiny, small or base.")] = "small",
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 17,
     policy: Annotated[Path | None, typer.Option(help="YAML file of the gate's policy (default: lineage/policy.yaml).")] = None,
     rollout: Annotated[bool, typer.Option("--rollout", help="Keep what serves; `goodsight rollout start` brings the version in.")] = False,

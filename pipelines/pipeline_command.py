@@ -26,7 +26,7 @@ Experiment = Annotated[str, typer.Option(help="Experiment that the runs belong t
 Run = Annotated[str, typer.Argument(help="The id of a run.")]
 Revision = Annotated[str, typer.Option(help="Version of the data: newest, a revision, a catalogue's name, or a date.")]
 Architecture = Annotated[str, typer.Option(help="commercemm, eclip, scale or interbert.")]
-Size = Annotated[str, typer.Option(help="Size of the model: tiny or small.")]
+Size = Annotated[str, typer.Option(help="Size of the model: tiny, small or base.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
 Release = Annotated[Literal["switch", "rollout"], typer.Option(help="switch: the version serves at once; rollout: it waits.")]
 Policy = Annotated[Path | None, typer.Option(help="YAML file of the gate's policy (default: lineage/policy.yaml).")]

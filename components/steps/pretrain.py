@@ -34,7 +34,8 @@ def train_here(snapshot: Path, table: Path, architecture: str, size: str, seed: 
     from models.bundle import PRETRAINED, Bundle
     from models.config import as_dict, model_config
     from models.device import device
-    from models.features import FeatureCache, load_product_data
+    from models.features import load_product_data
+    from models.pixels import cache_for
     from models.preprocess import preprocess_for
     from models.recipes import pretraining
     from models.sharding import whole
@@ -48,7 +49,7 @@ def train_here(snapshot: Path, table: Path, architecture: str, size: str, seed: 
     model = build(config).load_pretrained().to(device())
     preprocess = preprocess_for(config, tokenizer_of(config.text_tower))
     with distributed.first_alone():  # the first rank of a machine fills the cache, the others find it full
-        data = load_product_data(snapshot, table, FeatureCache(feature_cache(), model, preprocess), model.learns_from_scenes)
+        data = load_product_data(snapshot, table, cache_for(feature_cache(), model, preprocess), model.learns_from_scenes)
     recipe = pretraining(architecture, size, len(data.rows("train", "catalogue")), seed)
     digest = Snapshot.open(snapshot).digest
     place = checkpoints("pretrain", digest, as_dict(config), asdict(recipe), code_digest("models.pretraining"))

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from models.class_words import ClassWords
 from models.config import Effort, ModelConfig
 from models.dataset import MASKS, Batch
+from models.preprocess import image_spec
 from models.towers import Towers
 
 
@@ -85,6 +86,10 @@ class Architecture(nn.Module, ABC):
         self.towers.load_pretrained()
         return self
 
+    def freeze_towers(self) -> None:
+        """From now on the towers learn no more, whatever they did: what they make of a picture or a text can be kept."""
+        self.towers.freeze()
+
     # What a subclass gives
 
     @abstractmethod
@@ -104,8 +109,8 @@ class Architecture(nn.Module, ABC):
     def encode(self, batch: Batch) -> Batch:
         """Raw tensors (`Preprocess.batch`) -> tower tokens, by `models.dataset.MASKS`, on the model's device; cached tokens stay.
 
-        image `(B, V, 3, H, W)` -> image_tokens `(B, V * G, C)`, video `(B, F, 3, H, W)` -> video_tokens `(B, F, C)`,
-        text_ids and table_ids -> text_tokens `(B, T, W)` and table_tokens `(B, P, W)`.
+        image `(B, V, 3, H, W)` -> image_tokens `(B, V * G, C)`, video `(B, F, 3, H, W)` -> video_tokens `(B, F, C)`, where uint8
+        pixels are normalised first; text_ids and table_ids -> text_tokens `(B, T, W)` and table_tokens `(B, P, W)`.
         """
         found = {name: self._here(value) for name, value in batch.items()}
         if "image" in found:
@@ -126,9 +131,11 @@ class Architecture(nn.Module, ABC):
 
     def _pictures(self, pixels: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """`(B, V, 3, H, W)` and mask `(B, V)` -> tokens `(B, V, G, C)`, zeros where there is no picture, and the mask."""
-        tokens = pixels.new_zeros(*mask.shape, self.config.image_grid**2, self.towers.image_channels)
+        tokens = torch.zeros(*mask.shape, self.config.image_grid**2, self.towers.image_channels, device=mask.device)
         if bool(mask.any()):
-            tokens[mask] = self.towers.image_tokens(pixels[mask]).to(tokens.dtype)
+            there = pixels[mask]
+            normal = image_spec(self.config).normalised(there) if there.dtype == torch.uint8 else there
+            tokens[mask] = self.towers.image_tokens(normal).to(tokens.dtype)
         return tokens, mask
 
     def _words(self, ids: Tensor, mask: Tensor) -> Tensor:

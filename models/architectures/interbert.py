@@ -37,7 +37,7 @@ class InterBERT(Architecture):
         bert = self.towers.text
         if len(bert.layers) != config.layers + config.modality_layers:
             raise ValueError(f"the text tower has {len(bert.layers)} layers, not {config.layers} + {config.modality_layers}")
-        bert.layers.requires_grad_(True)
+        bert.layers.requires_grad_(True)  # frozen towers or not
         bert.net.set_attn_implementation("eager")  # short rows: the fused kernel's backward takes twice the whole step on CPU
         self.image_input, self.image_box = nn.Linear(channels, width), nn.Linear(5, width)
         self.image_norm = nn.LayerNorm(width, eps=1e-12)
@@ -55,6 +55,11 @@ class InterBERT(Architecture):
         nn.init.zeros_(self.text_project.weight)
         nn.init.zeros_(self.text_project.bias)
         self.register_buffer("boxes", boxes_of_regions(config.image_grid), persistent=False)
+
+    def freeze_towers(self) -> None:
+        """But for the layers of BERT, which are the model."""
+        super().freeze_towers()
+        self.towers.text.layers.requires_grad_(True)
 
     def regions(self, tokens: Batch) -> tuple[Tensor, Tensor]:
         """`(B, R, C)` features of overlapping regions of two scales of the image grid, and their mask `(B, R)`."""

@@ -7,8 +7,7 @@ from typing import Any
 
 from goodsight.errors import InputError
 from models.architectures.base import Architecture
-from models.config import check_trainable
-from models.dataset import ProductData
+from models.dataset import Images, ProductData
 from models.evaluate import own_text
 from models.preprocess import Preprocess
 from models.pretraining import commercemm, eclip, interbert, scale
@@ -25,10 +24,11 @@ def pretrain(
 
     Beside the newest checkpoints the one is kept whose images found their own texts best among the validation pages.
     Of several processes every one calls it (`models.training.train`, which also says what `told` gets). Raises `InputError`
-    when no product to learn from has both an image and a text, the recipe names an unknown objective, or the model's towers
-    are to be trained.
+    when no product to learn from has both an image and a text, or the recipe names an unknown objective, and `ValueError` when
+    the model's towers are to learn from what they said before.
     """
-    check_trainable(model.config)
+    if model.config.trained_towers and isinstance(data.images, Images):
+        raise ValueError("the towers are to learn, but the data are their cached tokens: load them with models.pixels.cache_for")
     objectives = OBJECTIVES[model.config.architecture]
     unknown = set(recipe.objectives) - set(objectives.FAMILIES)
     if unknown:

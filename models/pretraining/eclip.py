@@ -39,16 +39,18 @@ class Views:
             for product in products:
                 self.of.setdefault(product, []).append(view)
 
-    def shown(self, page: Batch, rows: Tensor, rng: torch.Generator) -> Batch:
-        """`page` of products `rows`; half of those that have a further view show it."""
-        tokens, mask = page["image_tokens"].clone(), page["image_tokens_mask"].clone()
+    def shown(self, model: ECLIP, page: Batch, rows: Tensor, rng: torch.Generator) -> Batch:
+        """The encoded `page` of products `rows`; half of those that have a further view show it."""
         dice = torch.rand(len(rows), 2, generator=rng)
+        chosen = {}
         for place, row in enumerate(rows.tolist()):
             if row in self.of and dice[place, 0] < VIEWED:
-                views = self.of[row]
-                found = self.data.views.take(torch.tensor([views[int(dice[place, 1] * len(views))]]))
-                tokens[place], mask[place] = found["image_tokens"][0], found["image_tokens_mask"][0]
-        return {**page, "image_tokens": tokens, "image_tokens_mask": mask}
+                chosen[place] = self.of[row][int(dice[place, 1] * len(self.of[row]))]
+        if not chosen:
+            return page
+        found = model.encode(self.data.views.take(torch.tensor(list(chosen.values()))))
+        places = torch.tensor(list(chosen)).to(model.device)
+        return {**page, **{name: page[name].index_copy(0, places, value.to(page[name].dtype)) for name, value in found.items()}}
 
 
 def contrast_update(model: ECLIP, drawn: Pages, chunk: int = 0) -> Losses:
@@ -66,11 +68,12 @@ def instance_update(model: ECLIP, data: ProductData, scenes: Scenes, places: Ten
     """`inter`, `intra` and `place` over the rows `places` of the scenes, this process's own."""
     rows = scenes.product[places]
     page, own = model.encode(data.products(rows)), same(data.groups[rows]).to(model.device)
+    pictures, of = scenes.scene[places].unique(return_inverse=True)
     cells = scenes.cells[places].to(model.device)
     title = model.text_embedding(page)
-    scene = {**page, **model.encode(scenes.images.take(scenes.scene[places]))}
+    scene = {**page, **{name: value[of.to(model.device)] for name, value in model.encode(scenes.images.take(pictures)).items()}}
     wrong = exchange(page, "image", sample_hard_negatives(model.scale * title @ model.image_embedding(page).T, own, rng))
-    seen = model.instances(concatenate([views.shown(page, rows, rng), scene, wrong]), title.repeat(3, 1))
+    seen = model.instances(concatenate([views.shown(model, page, rows, rng), scene, wrong]), title.repeat(3, 1))
     product, again, astray = seen.product.chunk(3)
     fits = torch.cat([own, own, torch.zeros_like(own)], dim=1)
     anchors = ((product, again), (again, product))  # a scene as the anchor: the titles of its other products are negatives

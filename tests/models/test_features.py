@@ -268,7 +268,7 @@ def test_other_code_for_videos_computes_what_has_their_frames_again_alone(
 def test_other_code_for_videos_computes_their_tokens_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scale, film = tiny_model(architecture="scale"), strip(8)
     FeatureCache(tmp_path, scale, preprocess()).videos("content", iter([film]), 1)
-    monkeypatch.setattr("models.features._decoder_digest", lambda: "other")
+    monkeypatch.setattr("models.features.decoder_digest", lambda: "other")
     asked = iter([film])
     FeatureCache(tmp_path, scale, preprocess()).videos("content", asked, 1)
     assert next(asked, None) is None

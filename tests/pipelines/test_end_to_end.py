@@ -241,7 +241,7 @@ def _wait_for_checkpoint(home: Path) -> bool:
         (["run", "--catalogue", "no/such/folder"], "no/such/folder"),
         (["run", "--architecture", "gpt"], "commercemm"),
         (["run", "--size", "huge"], "tiny, small"),
-        (["run", "--size", "base"], "Choose the size small"),
+        (["run", "--architecture", "scale", "--size", "base"], "Choose the size small"),
         (["catalogue", "show", "nothing-1"], "catalogue list"),
         (["search", " "], "Give a text"),
         (["models", "show", "7"], "no version '7'"),
