@@ -189,8 +189,8 @@ def ui_command() -> str:
 
 
 def metric_name(name: str) -> str:
-    """`name` as MLflow allows it: recall@1 becomes recall_at_1."""
-    return name.replace("@", "_at_")
+    """`name` as MLflow allows it: recall@1 becomes recall_at_1, query t->i becomes query t-to-i."""
+    return name.replace("@", "_at_").replace("->", "-to-")
 
 
 def connect() -> MlflowClient:

@@ -81,8 +81,8 @@ def _optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
             key = (recipe.weight_decay if value.ndim >= 2 else 0.0, PRETRAINED_SHARE if name.startswith("towers.") else 1.0)
             groups.setdefault(key, []).append(value)
     rows = [{"params": values, "weight_decay": decay, "share": share} for (decay, share), values in groups.items()]
-    fused = next(model.parameters()).device.type == "cuda"
-    return torch.optim.AdamW(rows, lr=recipe.learning_rate, betas=(0.9, 0.98), fused=fused, foreach=not fused)
+    fused = next(model.parameters()).device.type in ("cpu", "cuda")  # one pass over the weights instead of ten
+    return torch.optim.AdamW(rows, lr=recipe.learning_rate, betas=(0.9, 0.98), fused=fused)
 
 
 def trainable_state(model: nn.Module) -> dict[str, Tensor]:
@@ -161,16 +161,13 @@ class _Training:
         if path is None:
             return 0, []
         state = kept.read_state(path)
+        counts_on = self.device if self.optimizer.defaults["fused"] else None
         for name, count in state["updates"].items():
             value = self.weights[name]
             fresh = {slot: torch.zeros_like(value) for slot in ("exp_avg", "exp_avg_sq")}
-            self.optimizer.state[value] = {"step": self._count(count), **fresh}
+            self.optimizer.state[value] = {"step": torch.tensor(float(count), device=counts_on), **fresh}
         kept.read_tensors(path, self.tensors())
         return int(state["step"]), list(state["history"])
-
-    def _count(self, updates: int) -> Tensor:
-        """Updates as the optimiser keeps them: the fused one on its device."""
-        return torch.tensor(float(updates), device=self.device if self.optimizer.defaults["fused"] else None)
 
     def step(self, step: int, batches: list[list[tuple[Update, Any]]]) -> _Row:
         """Runs the updates of one step, each over the batches that one step of the optimiser accumulates."""
