@@ -39,22 +39,10 @@ OURS = ("GOODSIGHT_", "PET_", "KUBECONFIG")  # a pod has no environment of the m
 GRACE_SECONDS = 120
 
 
-def runtime(name: str = "goodsight-torch") -> dict[str, Any]:
-    """A TrainingRuntime with all that the SDK reads of it."""
-    node = {"name": "node", "image": "ghcr.io/goodsight/train:0.1.0", "resources": {"limits": {"memory": "1Gi"}}}
-    job = {
-        "name": "node",
-        "template": {
-            "metadata": {"labels": {"trainer.kubeflow.org/trainjob-ancestor-step": "trainer"}},
-            "spec": {"template": {"spec": {"containers": [node]}}},
-        },
-    }
-    return {
-        "apiVersion": "trainer.kubeflow.org/v1alpha1",
-        "kind": "TrainingRuntime",
-        "metadata": {"name": name, "namespace": "goodsight", "labels": {"trainer.kubeflow.org/framework": "torch"}},
-        "spec": {"mlPolicy": {"numNodes": 1, "torch": {}}, "template": {"spec": {"replicatedJobs": [job]}}},
-    }
+def runtime() -> dict[str, Any]:
+    """The TrainingRuntime of our manifests."""
+    documents = yaml.safe_load_all((HOUSE / "k8s" / "base" / "training.yaml").read_text())
+    return next(each for each in documents if each["kind"] == "TrainingRuntime")
 
 
 def now() -> str:

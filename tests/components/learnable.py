@@ -12,7 +12,7 @@ from tests.pipelines.made import some_furniture
 def learnable(folder: Path) -> tuple[Path, Path]:
     """(snapshot, table) of some furniture."""
     (folder / "catalogue").mkdir(parents=True)
-    some_furniture(folder / "catalogue", 24)
+    some_furniture(folder / "catalogue", 16)
     import_catalogue(folder / "catalogue", folder / "snapshot")
     build_features(folder / "snapshot", folder / "store")
     training_table(folder / "store", folder / "table")
