@@ -1,8 +1,8 @@
 """A Kubernetes API on a local port with as much of the Kubeflow Trainer as TrainJobs need: their pods are real processes.
 
 Jobs, pods, logs and events are kept as a cluster keeps them: a pod that failed stays with its log, the others of its job are
-ended by SIGTERM and go, and a job that is deleted goes at once while its pods take their time. With GOODSIGHT_TEST_CLUSTER set,
-`real_cluster` is the one that KUBECONFIG names.
+ended by SIGTERM and go, and a job that is deleted goes at once while its pods take their time. Where GOODSIGHT_TEST_CLUSTER
+is set, one test goes to the cluster that KUBECONFIG names.
 """
 
 from __future__ import annotations

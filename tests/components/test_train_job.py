@@ -28,7 +28,7 @@ from goodsight.progress import parse
 from goodsight.settings import settings
 from lineage.ledger import Ledger
 from models.bundle import verify
-from tests.cluster import TOKEN, Cluster, cluster_at
+from tests.cluster import TOKEN, Cluster, cluster_at, real_cluster
 from tests.components.learnable import learnable
 
 NAME = "pretrain-0123456789abcdef"
@@ -392,6 +392,14 @@ def test_a_configuration_that_cannot_train_fails_once(data: tuple[Path, Path], c
         pretrain(*data, "transformer", "tiny", 3, tmp_path / "bundle", tmp_path / "curve.jsonl")
     assert len(cluster.made) == 1
     assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.skipif(not real_cluster(), reason="needs KUBECONFIG and GOODSIGHT_TEST_CLUSTER=1: a cluster with an overlay of k8s/")
+def test_a_real_cluster_runs_the_trainer(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("GOODSIGHT_TRAIN_RUNTIME", os.environ.get("GOODSIGHT_TRAIN_RUNTIME", "goodsight-torch"))
+    settings.cache_clear()
+    TrainJob("pretrain-of-the-tests").train(["--help"])
+    assert "--snapshot" in capsys.readouterr().out
 
 
 def test_the_lost_error_is_one_that_may_be_tried_again() -> None:

@@ -16,7 +16,8 @@ from tests.docs.blocks import PAGES
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 SETTING = re.compile(r"\bGOODSIGHT_[A-Z_]+\b")
 ROW = re.compile(r"^\| `(GOODSIGHT_\w+)` \| (.*?) \| .* \|$", re.MULTILINE)
-OF_TESTS = {f"GOODSIGHT_REQUIRE_{name}" for name in ("BROWSER", "KUBECTL", "NODE", "SERVERS")}  # read by tests alone
+REQUIRED = ("BROWSER", "CONTAINERS", "KUBECTL", "NODE", "SERVERS")
+OF_TESTS = {"GOODSIGHT_TEST_CLUSTER"} | {f"GOODSIGHT_REQUIRE_{name}" for name in REQUIRED}  # read by tests alone
 PROJECT = tomllib.loads((HOUSE / "pyproject.toml").read_text())["project"]
 
 
