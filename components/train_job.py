@@ -110,8 +110,13 @@ def _shared(path: Path, place: Path) -> Path:
 
 def _appears(path: Path) -> bool:
     """Whether what another machine wrote is there: a shared volume may show it late."""
-    late = {"stop": stop_after_delay(APPEAR_SECONDS), "retry_error_callback": lambda _: False}
-    return Retrying(retry=retry_if_result(lambda there: not there), wait=wait_fixed(POLL_SECONDS), **late)(path.exists)
+    waiting = Retrying(
+        retry=retry_if_result(lambda there: not there),
+        wait=wait_fixed(POLL_SECONDS),
+        stop=stop_after_delay(APPEAR_SECONDS),
+        retry_error_callback=lambda _: False,
+    )
+    return waiting(path.exists)
 
 
 def _copy(source: Path, target: Path) -> None:
