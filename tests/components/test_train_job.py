@@ -190,6 +190,7 @@ def test_lost_pods_are_made_again(how: str, cluster: Cluster, capsys: pytest.Cap
 
     def lose() -> None:
         pod = cluster.running(saying="ready")
+        cluster.wait_for(lambda: cluster.follows)  # what a pod said goes with it
         cluster.program = says("second")
         if how == "lost":
             cluster.lose(pod)
