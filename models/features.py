@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow.parquet as pq
 import torch
@@ -21,19 +21,17 @@ from PIL import Image
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from catalogue.media import decode_audio, decode_image, video_frames
+from catalogue.media import decode_image, video_frames
 from catalogue.snapshot import Snapshot
-from goodsight.digests import code_digest, code_files, sha256_file, sha256_json
+from goodsight.digests import code_digest, sha256_json
 from goodsight.files import write_bytes
 from goodsight.progress import track
 from models.architectures.base import Architecture
+from models.caches import Cache, decoder_digest, kept_at, sound_tokens
 from models.dataset import Frames, Images, Pairs, Pictures, ProductData, Texts
 from models.preprocess import Preprocess
 from models.scenes import load_scenes
 from models.towers import native_bf16
-
-if TYPE_CHECKING:
-    from models.pixels import PixelCache
 
 TOWER_BATCH = 64
 VIDEO_VIEWS = 4  # frames of a product's video that serve as further views
@@ -139,24 +137,6 @@ class FeatureCache:
         return sound_tokens(self.folder, self.preprocess, content, sounds, count)
 
 
-def kept_at(folder: Path, kind: str, key: str, content: str, form: str) -> Path:
-    """The file of what was made of `content` in the way that `key` names."""
-    return folder / f"{kind}-{sha256_json([key, kind, content])}.{form}"
-
-
-def sound_tokens(folder: Path, preprocess: Preprocess, content: str, sounds: Iterator[bytes], count: int) -> Tensor:
-    """`(count, N, M)` float16, kept in `folder`: log-mel tokens, NaN after the end of a sound."""
-    spec = preprocess.specs.audio
-    path = kept_at(folder, "sounds", preprocess.digest, f"{content} {count}", "safetensors")
-    if not path.is_file():
-        tokens = torch.full((count, spec.tokens, spec.mels), torch.nan).half()
-        for place, data in enumerate(track(sounds, "audio features", "sounds", total=count)):
-            found = preprocess.sound(*decode_audio(data))
-            tokens[place, : len(found)] = found.half()
-        write_bytes(path, save({"tokens": tokens}))
-    return load_file(path)["tokens"]
-
-
 def _aligned(parts: Sequence[Tensor], place: Tensor, missing: Tensor) -> Tensor:
     """The rows of the parts at `place` `(N,)`, counted through all parts; `missing` where it is -1."""
     aligned, start = missing.repeat(len(place), *[1] * missing.ndim), 0
@@ -174,12 +154,7 @@ def frames(parts: Sequence[Tensor], place: Tensor) -> Frames:
     return Frames(tokens.masked_fill(~mask[..., None], 0.0), mask)
 
 
-def decoder_digest() -> str:
-    """Of the code that chooses and decodes the frames of videos: frames chosen in another way are other features."""
-    return sha256_json({module: sha256_file(path) for module, path in code_files("catalogue.media").items()})
-
-
-def load_product_data(snapshot: Path, table: Path, cache: FeatureCache | PixelCache, scenes: bool = False) -> ProductData:
+def load_product_data(snapshot: Path, table: Path, cache: Cache, scenes: bool = False) -> ProductData:
     """Everything that training, evaluation and indexing read, for the products of the training table; `scenes`: those too.
 
     Images and videos are what `cache` keeps of them: the tokens of frozen towers, or pixels for towers that learn.
@@ -304,7 +279,7 @@ class _Media:
     split: dict[str, str]  # view id -> split, for image queries
 
 
-def _media(opened: Snapshot, cache: FeatureCache | PixelCache, row_of: dict[str, int]) -> _Media:
+def _media(opened: Snapshot, cache: Cache, row_of: dict[str, int]) -> _Media:
     """The images of products (the first of each), their further images and video frames, and those of image queries."""
     main_ids: list[str] = []
     view_ids: list[str] = []

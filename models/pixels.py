@@ -23,8 +23,9 @@ from goodsight.digests import sha256_json
 from goodsight.files import exclusive, whole_file
 from goodsight.progress import track
 from models.architectures.base import Architecture
+from models.caches import Cache, decoder_digest, kept_at, sound_tokens
 from models.dataset import Pictures, Texts, picture_records
-from models.features import FeatureCache, decoder_digest, kept_at, sound_tokens
+from models.features import FeatureCache
 from models.preprocess import Preprocess
 
 
@@ -103,6 +104,6 @@ def _write(path: Path, records: np.dtype, rows: Iterable[Tensor], count: int) ->
     made.flush()
 
 
-def cache_for(folder: Path, model: Architecture, preprocess: Preprocess) -> FeatureCache | PixelCache:
+def cache_for(folder: Path, model: Architecture, preprocess: Preprocess) -> Cache:
     """Where pretraining of `model` gets its images from: pixels when its towers learn too, else what they made of them, once."""
-    return (PixelCache if model.config.trained_towers else FeatureCache)(folder, model, preprocess)
+    return PixelCache(folder, model, preprocess) if model.config.trained_towers else FeatureCache(folder, model, preprocess)

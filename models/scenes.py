@@ -20,23 +20,25 @@ from catalogue.media import decode_image
 from catalogue.snapshot import Snapshot
 from goodsight.digests import code_digest, sha256_json
 from models.composites import FEWEST, MOST, SIDE, Box, anywhere, haze, paste
-from models.dataset import Scenes
+from models.dataset import Images, Pictures, Scenes
 
 SEED = 0
 TRAINED = ("train", "catalogue")
 
 
-class Cache(Protocol):
-    """What keeps pictures: `FeatureCache` or `PixelCache`, neither of which may count in the digest of this code."""
+class PictureCache(Protocol):
+    """What keeps pictures, see `models.caches`: how it does so is no part of the digest of this code."""
 
     image_grid: int
 
-    def images(self, kind: str, content: str, images: Iterator[Image.Image], count: int, /) -> Any: ...
+    def images(self, kind: str, content: str, images: Iterator[Image.Image], count: int, /) -> Any:
+        """The part of one shard: `count` images, kept under the digest `content`."""
 
-    def pictures(self, parts: Sequence[Any], place: Tensor, /) -> Any: ...
+    def pictures(self, parts: Sequence[Any], place: Tensor, /) -> Images | Pictures:
+        """Images by rows: `place` `(N,)` counts through the parts one after the other, -1 for a row without one."""
 
 
-def load_scenes(opened: Snapshot, cache: Cache, row_of: dict[str, int]) -> Scenes | None:
+def load_scenes(opened: Snapshot, cache: PictureCache, row_of: dict[str, int]) -> Scenes | None:
     """The scenes of a snapshot, shard by shard; None when no shard has two training products with an image."""
     parts: list[Any] = []
     known: list[tuple[int, int, Box]] = []

@@ -256,7 +256,7 @@ def test_other_code_for_videos_computes_what_has_their_frames_again_alone(
     towers.seen = 0
     edited = tmp_path / "video.py"
     edited.write_bytes(code_files("catalogue.media")["catalogue.video"].read_bytes() + b"# another line")
-    monkeypatch.setattr("models.features.code_files", lambda module: code_files(module) | {"catalogue.video": edited})
+    monkeypatch.setattr("models.caches.code_files", lambda module: code_files(module) | {"catalogue.video": edited})
     load_product_data(snapshot, table, FeatureCache(tmp_path, counted, preprocess()))
     assert towers.seen == 6  # two further images, four frames
     monkeypatch.undo()
