@@ -11,8 +11,9 @@ def finish_component(status: dsl.PipelineTaskFinalStatus, run_id: str, revision:
 
     from components import shell
     from components.steps import finish as room
+    from goodsight.settings import RUN_ID
 
     with shell.step("finish"):
         if shell.of_a_local_run():
             return  # it tells itself how it ended, and why, which kfp.local does not know
-        room.finish(run_id or os.environ.get(shell.RUN_ID, ""), revision, status.state, status.error_message or "")
+        room.finish(run_id or os.environ.get(RUN_ID, ""), revision, status.state, status.error_message or "")

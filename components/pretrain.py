@@ -20,7 +20,8 @@ def pretrain_component(  # type: ignore[no-untyped-def]
 
     from components import shell
     from components.steps import pretrain as room
+    from lineage.training_run import TrainingRun
 
     with shell.step("pretrain", code, {"snapshot": snapshot, "table": table}, bundle=bundle, curve=curve):
         paths = (Path(bundle.path), Path(curve.path))
-        room.pretrain(Path(snapshot.path), Path(table.path), architecture, size, int(seed), *paths)
+        room.pretrain(Path(snapshot.path), Path(table.path), architecture, size, int(seed), *paths, TrainingRun)

@@ -17,10 +17,10 @@ from goodsight.digests import sha256_folder
 from goodsight.errors import EXIT_RETRY, GoodsightError
 from goodsight.memory import keep_freed_memory
 from goodsight.progress import emit
-from goodsight.settings import silence_telemetry
+from goodsight.settings import RUN_ID, silence_telemetry
 from lineage.openlineage import Data, StepRun
 
-RUN_PID, RUN_ID = "GOODSIGHT_RUN_PID", "GOODSIGHT_RUN_ID"
+RUN_PID = "GOODSIGHT_RUN_PID"
 LOCAL_RUN = "GOODSIGHT_LOCAL_RUN"  # set in a container, which does not see the process of the run
 
 

@@ -30,7 +30,6 @@ from tenacity import (
 )
 
 from components.kubernetes_api import PATIENCE_SECONDS, asked
-from components.shell import RUN_ID
 from goodsight.digests import code_digest, sha256_folder, sha256_json
 from goodsight.errors import (
     ERRORS,
@@ -46,7 +45,7 @@ from goodsight.errors import (
 )
 from goodsight.files import whole_file, whole_folder
 from goodsight.progress import note, parse, warn
-from goodsight.settings import settings
+from goodsight.settings import RUN_ID, settings
 
 if TYPE_CHECKING:
     from kubeflow.trainer import TrainerClient

@@ -59,10 +59,11 @@ def _stop(signum: int, frame: FrameType | None) -> None:
 
 def _train(asked: argparse.Namespace) -> int:
     from components.steps.pretrain import train_here
+    from lineage.training_run import TrainingRun
 
     keep_freed_memory()
     try:
-        train_here(asked.snapshot, asked.table, asked.architecture, asked.size, asked.seed, asked.bundle, asked.curve)
+        train_here(asked.snapshot, asked.table, asked.architecture, asked.size, asked.seed, asked.bundle, asked.curve, TrainingRun)
     except GoodsightError as error:
         return _failed(error)
     except RuntimeError as error:

@@ -16,6 +16,7 @@ IMAGE = "ghcr.io/goodsight/pipeline:0.1.0"
 TRAIN_IMAGE = "ghcr.io/goodsight/train:0.1.0"
 QUANTITY = r"^\d+(\.\d+)?([kMGT]i?)?$"
 LABELS = r"^([\w./-]+=[\w.-]+(,[\w./-]+=[\w.-]+)*)?$"
+RUN_ID = "GOODSIGHT_RUN_ID"  # in the environment of a step: the run that it is of
 
 
 class Settings(BaseModel):

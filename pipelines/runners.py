@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.shell import LOCAL_RUN, RUN_ID
+from components.shell import LOCAL_RUN
 from goodsight.errors import GoodsightError, InputError
-from goodsight.settings import settings
+from goodsight.settings import RUN_ID, settings
 
 if TYPE_CHECKING:
     from docker import DockerClient

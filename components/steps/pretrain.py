@@ -1,22 +1,33 @@
 """Step 4: pretrains the architecture on the training split; a killed one goes on from its checkpoint."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
+
+Tracker = Callable[[str, Path, dict[str, Any]], AbstractContextManager[Any]]  # of name, place and parameters; has `told`
 
 
-def pretrain(snapshot: Path, table: Path, architecture: str, size: str, seed: int, bundle: Path, curve: Path) -> str:
+def pretrain(
+    snapshot: Path, table: Path, architecture: str, size: str, seed: int, bundle: Path, curve: Path, tracker: Tracker | None = None
+) -> str:
     """Writes the pretrained bundle and its loss curve (JSON lines); returns the bundle's digest.
 
-    Trains in this process, or as a TrainJob on the cluster where `train_runtime` names its runtime.
+    Trains in this process, or as a TrainJob on the cluster where `train_runtime` names its runtime. `tracker` makes what is told
+    the figures of each step (`lineage.training_run.TrainingRun`); it has no part in what comes of the step.
     """
     from components.train_job import train_on_cluster
     from goodsight.settings import settings
 
-    train = train_on_cluster if settings().train_runtime else train_here
-    return train(snapshot, table, architecture, size, seed, bundle, curve)
+    if settings().train_runtime:
+        return train_on_cluster(snapshot, table, architecture, size, seed, bundle, curve)
+    return train_here(snapshot, table, architecture, size, seed, bundle, curve, tracker)
 
 
-def train_here(snapshot: Path, table: Path, architecture: str, size: str, seed: int, bundle: Path, curve: Path) -> str:
+def train_here(
+    snapshot: Path, table: Path, architecture: str, size: str, seed: int, bundle: Path, curve: Path, tracker: Tracker | None = None
+) -> str:
     """Trains on this rank, one of those that torchrun started or alone; the first one writes bundle and curve.
 
     Returns the bundle's digest, on the other ranks nothing.
@@ -28,7 +39,6 @@ def train_here(snapshot: Path, table: Path, architecture: str, size: str, seed: 
     from components.steps.state import checkpoints, feature_cache
     from goodsight.digests import code_digest
     from goodsight.settings import settings
-    from lineage.training_run import TrainingRun
     from models import distributed
     from models.architectures import build
     from models.bundle import PRETRAINED, Bundle
@@ -53,8 +63,9 @@ def train_here(snapshot: Path, table: Path, architecture: str, size: str, seed: 
     recipe = pretraining(architecture, size, len(data.rows("train", "catalogue")), seed)
     digest = Snapshot.open(snapshot).digest
     place = checkpoints("pretrain", digest, as_dict(config), asdict(recipe), code_digest("models.pretraining"))
-    with TrainingRun(f"pretrain {architecture} {size}", place, {"snapshot": digest, **asdict(recipe)}) as run:
-        history = models.pretraining.pretrain(model, data, preprocess, recipe, place, run.told)
+    params = {"snapshot": digest, **asdict(recipe)}
+    with tracker(f"pretrain {architecture} {size}", place, params) if tracker else nullcontext() as run:
+        history = models.pretraining.pretrain(model, data, preprocess, recipe, place, run.told if run else None)
     trained = whole(model)
     if distributed.rank():
         return ""
