@@ -14,7 +14,8 @@ T = TypeVar("T")
 
 def emit(kind: str, **fields: Any) -> None:
     """Prints one event line: `kind` is `progress`, `note`, `warning`, `step` or `error`."""
-    print(PREFIX + json.dumps({"kind": kind, **fields}), flush=True)
+    line = PREFIX + json.dumps({"kind": kind, **fields}) + "\n"
+    print(line, end="", flush=True)  # one write, the end of the line with it: other processes write to the same place
 
 
 def parse(line: str) -> dict[str, Any] | None:

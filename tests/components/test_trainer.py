@@ -83,7 +83,7 @@ def test_bad_input_is_one_line_and_is_not_to_be_retried(processes: int, tmp_path
     said, _ = trainer.communicate(timeout=180)
     assert trainer.returncode == EXIT_BAD_INPUT
     errors = [event for line in said.splitlines() if (event := parse(line)) and event["kind"] == "error"]
-    assert len(errors) == processes
+    assert 1 <= len(errors) <= processes  # torchrun may end the other rank before it says anything
     assert {(event["name"], event["type"]) for event in errors} == {("pretrain", "InputError")}
     assert "transformer" in errors[0]["message"]
 
