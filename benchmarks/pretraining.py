@@ -160,8 +160,7 @@ def train_peer(model: Any, data: ProductData, recipe: Recipe, checkpoints: Path)
 
 
 def _embedded(model: Any, batch: Callable[[Tensor], Batch], rows: Tensor) -> Tensor:
-    embedded: Tensor = model.embed(batch(rows))
-    return embedded
+    return model.embed(batch(rows))
 
 
 def retrieval_figures(model: Any, data: ProductData) -> dict[str, float]:

@@ -14,6 +14,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from models.draws import generator
+
 
 def launched() -> int:
     """How many processes torchrun started; 1 without it."""
@@ -45,6 +47,11 @@ def world() -> int:
 def rank() -> int:
     """Which of the R processes this one is; the first tells users and writes files."""
     return dist.get_rank() if dist.is_initialized() else 0
+
+
+def own_generator(seed: int, step: int) -> torch.Generator:
+    """What this rank draws for itself in a step; the first rank draws as a lone process does."""
+    return generator(seed, step, rank()) if rank() else generator(seed, step)
 
 
 def share(rows: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -27,7 +27,6 @@ from goodsight.files import write_bytes
 from goodsight.progress import note, track
 from models import distributed
 from models.checkpoints import Checkpoints
-from models.draws import generator
 from models.recipes import Recipe
 from models.sharding import recomputed, shard
 from models.speed import Speed
@@ -171,7 +170,7 @@ class _Training:
 
     def step(self, step: int, batches: list[list[tuple[Update, Any]]]) -> _Row:
         """Runs the updates of one step, each over the batches that one step of the optimiser accumulates."""
-        torch.manual_seed(generator(self.recipe.seed, step, *([distributed.rank()] if distributed.rank() else [])).initial_seed())
+        torch.manual_seed(distributed.own_generator(self.recipe.seed, step).initial_seed())
         for group in self.optimizer.param_groups:
             group["lr"] = self.recipe.learning_rate * learning_rate_share(step, self.recipe) * group["share"]
         row = _Row(step, {}, torch.zeros((), device=self.device), [])
@@ -185,7 +184,7 @@ class _Training:
         for place, (update, batch) in enumerate(drawn):
             row.products.append(update.products)
             waits = distributed.world() > 1 and place + 1 < len(drawn)
-            with self.fabric.no_backward_sync(self.wrapped, enabled=True) if waits else _nothing():
+            with self.fabric.no_backward_sync(self.wrapped, enabled=True) if waits else nullcontext():
                 losses = self.wrapped(lambda: update.losses(batch))  # noqa: B023  # called at once
                 if losses:
                     self.fabric.backward(torch.stack([value.float() for value in losses.values()]).sum() / len(drawn))
@@ -205,11 +204,6 @@ class _Training:
         """The moving average, if there is one, is the result."""
         for name, value in self.average.items():
             self.weights[name].copy_(value)
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
 
 
 def train(

@@ -13,13 +13,13 @@ import os
 import re
 import shutil
 import signal
-import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import psutil
+from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from goodsight.errors import BusyError, InputError
 from goodsight.files import read_json, write_json
@@ -153,9 +153,9 @@ def held(path: Path) -> bool:
 
 def await_free(folder: Path, seconds: float) -> None:
     """Returns once no gateway needs the server of `folder`, or after so many seconds."""
-    end = time.monotonic() + seconds
-    while held(folder / GATEWAYS) and time.monotonic() < end:
-        time.sleep(0.1)
+    still = retry_if_result(lambda needed: needed)
+    with contextlib.suppress(RetryError):
+        Retrying(stop=stop_after_delay(seconds), wait=wait_fixed(0.1), retry=still)(held, folder / GATEWAYS)
 
 
 def read(folder: Path) -> Running | None:

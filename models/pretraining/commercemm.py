@@ -16,7 +16,7 @@ from torch import Tensor
 from models.architectures.commercemm import CommerceMM
 from models.chunks import in_chunks
 from models.dataset import Batch, ProductData
-from models.distributed import own, rank, world
+from models.distributed import own, own_generator, rank, world
 from models.draws import generator
 from models.objectives.contrast import sample_hard_negatives, symmetric_info_nce
 from models.objectives.masking import mask_positions
@@ -106,8 +106,8 @@ def updates(model: CommerceMM, data: ProductData, pages: Tensor, preprocess: Pre
     def step_updates(step: int) -> list[Update]:
         rng = generator(recipe.seed, step)
         depth = int(torch.randint(len(model.layers), (), generator=rng))
-        if rank():
-            rng = generator(recipe.seed, step, rank())
+        if rank():  # the depth is the same for all
+            rng = own_generator(recipe.seed, step)
         rows = pages[epoch_rows(len(pages), whole_share(recipe.batch, len(pages)), step, recipe.seed)]
 
         def image_text(drawn: Pages) -> Losses:

@@ -14,8 +14,7 @@ from goodsight.errors import InputError
 from models.architectures.eclip import ECLIP
 from models.chunks import in_chunks
 from models.dataset import Batch, ProductData, Scenes
-from models.distributed import rank, share, world
-from models.draws import generator
+from models.distributed import own_generator, share, world
 from models.objectives.contrast import info_nce, intra_product, same, sample_hard_negatives, symmetric_info_nce
 from models.preprocess import Preprocess
 from models.pretraining.batches import Losses, Pages, concatenate, draw_pages, exchange
@@ -102,7 +101,7 @@ def updates(model: ECLIP, data: ProductData, pages: Tensor, preprocess: Preproce
 
     def step_updates(step: int) -> list[Update]:
         rows = pages[epoch_rows(len(pages), whole_share(recipe.batch, len(pages)), step, recipe.seed)]
-        rng = generator(recipe.seed, step, *([rank()] if rank() else []))
+        rng = own_generator(recipe.seed, step)
 
         def losses(drawn: Pages) -> Losses:
             found = contrast_update(model, drawn, recipe.chunk)

@@ -11,8 +11,7 @@ from torch import Tensor
 
 from models.architectures.interbert import InterBERT
 from models.dataset import Batch, ProductData
-from models.distributed import rank, share
-from models.draws import generator
+from models.distributed import own_generator, share
 from models.objectives.masking import IGNORED, mask_one_span, mask_segments
 from models.objectives.reconstruction import masked_cross_entropy, posterior_divergence
 from models.objectives.regions import mask_regions
@@ -105,7 +104,7 @@ def updates(model: InterBERT, data: ProductData, pages: Tensor, preprocess: Prep
 
     def step_updates(step: int) -> list[Update]:
         drawn = pages[epoch_rows(len(pages), size, step, recipe.seed)]
-        rng = generator(recipe.seed, step, *([rank()] if rank() else []))
+        rng = own_generator(recipe.seed, step)
         mixed = mix(data, share(drawn), mismatches, rng)
         return [
             Update(

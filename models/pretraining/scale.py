@@ -10,8 +10,8 @@ from torch import Tensor
 
 from models.architectures.scale import GLOBAL, SCALE
 from models.dataset import MASKS, Batch, ProductData
-from models.distributed import gather, rank, share, together
-from models.draws import generator, uniform
+from models.distributed import gather, own_generator, share, together
+from models.draws import uniform
 from models.objectives.masking import IGNORED, mask_pairs, mask_positions, mask_words
 from models.objectives.simcl import SIMCL_MODES, modality_scores, simcl, weighted_cross_entropy, weighted_regression
 from models.preprocess import Preprocess
@@ -94,7 +94,7 @@ def updates(model: SCALE, data: ProductData, pages: Tensor, preprocess: Preproce
 
     def step_updates(step: int) -> list[Update]:
         drawn = rows[epoch_rows(len(rows), size, step, recipe.seed)]
-        rng = generator(recipe.seed, step, *([rank()] if rank() else []))
+        rng = own_generator(recipe.seed, step)
 
         def losses(page: Batch) -> Losses:
             return scale_update(model, page, data.groups[together(drawn)].to(model.device), recipe, preprocess, rng)

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from goodsight.digests import HOUSE
 from goodsight.files import read_json, write_json
@@ -32,10 +32,8 @@ SECONDS = 120  # that a model may take to load on a busy machine
 
 
 def until(condition: Callable[[], bool], seconds: float = SECONDS) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not come about in time"
-        time.sleep(0.05)
+    not_yet = retry_if_result(lambda holds: not holds)
+    Retrying(stop=stop_after_delay(seconds), wait=wait_fixed(0.05), retry=not_yet)(condition)
 
 
 @dataclass
