@@ -91,8 +91,10 @@ def outside(maps: Tensor, cells: Tensor) -> Tensor:
 def updates(model: ECLIP, data: ProductData, pages: Tensor, preprocess: Preprocess, recipe: Recipe) -> Updates:
     """One update a step over the training products `pages`: contrast alone first, then all.
 
-    Raises `InputError` when the decoder is to learn and there is no scene to learn from.
+    Raises `InputError` when the decoder is to learn and there is no scene to learn from, or the towers are to learn sharded.
     """
+    if recipe.sharded and model.config.trained_towers:  # a rank that draws no further view calls its tower once less: all would wait
+        raise InputError("ECLIP's towers cannot learn sharded.", "Train it with a copy in each process: Recipe(sharded=False).")
     wanted, views, scenes = recipe.objectives or FAMILIES, Views(data), data.scenes
     if wanted == ("itc",):
         scenes = None

@@ -104,6 +104,13 @@ def test_scenes_teach_where_the_product_is() -> None:
     assert inside() > 0.75
 
 
+def test_towers_that_learn_are_not_sharded() -> None:
+    model, data = tiny_model(architecture="eclip"), shop(architecture="eclip")
+    model.config = replace(model.config, trained_towers=True)
+    with pytest.raises(InputError, match="cannot learn sharded"):
+        updates(model, data, data.whole_pages("train"), preprocess(), replace(SHORT, sharded=True))
+
+
 def test_without_scenes_the_decoder_is_not_left_out_in_silence() -> None:
     model, data = tiny_model(architecture="eclip"), shop(architecture="eclip")
     data.scenes, pages = None, data.whole_pages("train", "catalogue")
