@@ -9,8 +9,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,53 +17,21 @@ from checks.manifests import Manifests
 from checks.schemas import schemas
 from kubeflow_trainer_api.models import TrainerV1alpha1TrainJob
 
-from components import kubernetes_api, train_job
+from components import train_job
 from components.steps.finish import finish
-from components.steps.pretrain import pretrain, train_here
-from components.train_job import LostError, TrainJob
-from goodsight.errors import EXIT_RETRY, BusyError, GoodsightError, InputError, RefusedError
+from components.steps.pretrain import pretrain
+from components.train_job import TrainJob
+from goodsight.errors import GoodsightError, InputError, RefusedError
 from goodsight.progress import parse
 from goodsight.settings import settings
 from lineage.ledger import Ledger
-from models.bundle import verify
-from tests.cluster import TOKEN, Cluster, cluster_at, real_cluster
-from tests.components.learnable import learnable
+from tests.cluster import TOKEN, Cluster, real_cluster
+from tests.components.jobs import NAME, beside, cluster, data, says
 
-NAME = "pretrain-0123456789abcdef"
+__all__ = ["cluster", "data"]
+
 PROGRESS = '@goodsight {"kind": "progress", "what": "pretraining", "unit": "steps", "done": 1, "total": 2}'
 ERROR = '@goodsight {"kind": "error", "name": "pretrain", "type": "%s", "message": "the table is empty", "hint": "import again"}'
-
-
-@pytest.fixture
-def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    """The cluster of KUBECONFIG, and no patience: what is waited for is there at once or soon."""
-    (tmp_path / "cluster").mkdir()
-    with cluster_at(tmp_path / "cluster") as there:
-        for name, value in {"KUBECONFIG": str(there.kubeconfig()), "GOODSIGHT_TRAIN_RUNTIME": "goodsight-torch"}.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", os.environ["KUBECONFIG"])
-        monkeypatch.setattr(train_job, "POLL_SECONDS", 0.05)
-        monkeypatch.setattr(train_job, "ATTEMPTS", 3)
-        monkeypatch.setattr(train_job, "APPEAR_SECONDS", 1)
-        monkeypatch.setattr(train_job, "LONGEST_WAIT_SECONDS", 0.05)
-        monkeypatch.setattr(kubernetes_api, "LONGEST_WAIT_SECONDS", 0.05)
-        settings.cache_clear()
-        yield there
-
-
-def says(*lines: str, status: int = 0, wait: bool = False) -> list[str]:
-    """A pod's program: says these lines, and ends with a status once it may (`wait`: at SIGTERM, with 75)."""
-    code = f"import signal, sys\nfor line in {lines!r}: print(line, flush=True)\n"
-    code += "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\nprint('ready', flush=True)\n" if wait else ""
-    code += "signal.sigwait([signal.SIGTERM])\nsys.exit(75)" if wait else f"sys.exit({status})"
-    return [sys.executable, "-c", code]
-
-
-def beside(do: Callable[[], Any]) -> threading.Thread:
-    """`do` while the step follows its job in the main thread, which alone hears signals."""
-    thread = threading.Thread(target=do, daemon=True)
-    thread.start()
-    return thread
 
 
 def command(job: dict[str, Any]) -> list[str]:
@@ -184,92 +150,6 @@ def test_a_pod_that_needs_more_memory_says_so(cluster: Cluster, monkeypatch: pyt
     assert len(cluster.made) == 1
 
 
-@pytest.mark.parametrize("how", ["preempted", "killed", "lost", "deleted"])
-def test_lost_pods_are_made_again(how: str, cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
-    cluster.program = says("first", wait=True)
-
-    def lose() -> None:
-        pod = cluster.running(saying="ready")
-        cluster.wait_for(lambda: cluster.follows)  # what a pod said goes with it
-        cluster.program = says("second")
-        if how == "lost":
-            cluster.lose(pod)
-        elif how == "deleted":
-            cluster.delete(NAME)
-        else:
-            pod.signal(signal.SIGKILL if how == "killed" else signal.SIGTERM)
-
-    thread = beside(lose)
-    TrainJob(NAME).train([])
-    thread.join()
-    assert len(cluster.made) == 2
-    said = capsys.readouterr().out.splitlines()
-    assert said.index("first") < said.index("second")
-    assert any("try 2 of 3" in (parse(line) or {}).get("text", "") for line in said)
-
-
-def test_pods_that_are_always_lost_are_given_up_for_now(cluster: Cluster) -> None:
-    cluster.program = says("preempted", status=EXIT_RETRY)
-    with pytest.raises(BusyError) as raised:
-        TrainJob(NAME).train([])
-    assert raised.value.exit_code == EXIT_RETRY
-    assert len(cluster.made) == 3
-
-
-def test_two_jobs_never_write_one_checkpoint(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The job is made again only when the pods of the one before are gone, however long they take."""
-    monkeypatch.setattr(train_job, "QUIET_SECONDS", 0.2)
-    late = cluster.folder / "late"
-    code = "import os, signal, sys, time\nsignal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\nprint('ready', flush=True)\n"
-    code += f"signal.sigwait([signal.SIGTERM])\nos.mkfifo({str(late)!r})\nopen({str(late)!r}).read()\nsys.exit(75)"
-    cluster.program = [sys.executable, "-c", code]
-    seen: list[int] = []
-
-    def lose() -> None:
-        cluster.running(saying="ready")
-        cluster.program = says("second")
-        cluster.delete(NAME)
-        cluster.wait_for(late.exists)
-        before = cluster.lists
-        cluster.wait_for(lambda: cluster.lists > before + 3)  # the step looks, and the pod is still there
-        seen.append(len(cluster.made))
-        late.write_text("go")
-
-    thread = beside(lose)
-    TrainJob(NAME).train([])
-    thread.join()
-    assert (seen, len(cluster.made)) == ([1], 2)
-
-
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_a_cancelled_step_deletes_its_job_and_the_pods_have_their_time(how: signal.Signals, cluster: Cluster) -> None:
-    cluster.program = says("training", wait=True)
-    pods = []
-
-    def cancel() -> None:
-        pods.append(cluster.running(saying="ready"))
-        os.kill(os.getpid(), how)
-
-    beside(cancel)
-    with pytest.raises(BusyError if how == signal.SIGTERM else KeyboardInterrupt):
-        TrainJob(NAME).train([])
-    assert not cluster.jobs
-    assert cluster.wait_for(lambda: pods[0].status) == EXIT_RETRY  # told by SIGTERM, not killed
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-
-
-def test_a_step_that_is_tried_again_follows_the_job_that_runs(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
-    gate = cluster.folder / "go"
-    os.mkfifo(gate)
-    cluster.program = [sys.executable, "-c", f"print('training', flush=True)\nopen({str(gate)!r}).read()\nprint('trained')"]
-    TrainJob(NAME)._create(["--seed", "17"])
-    beside(lambda: (cluster.running(saying="training"), gate.write_text("go")))
-    TrainJob(NAME).train(["--seed", "17"])
-    said = capsys.readouterr().out
-    assert len(cluster.made) == 1
-    assert "runs already" in said and "trained" in said
-
-
 def test_what_failed_for_good_in_this_run_is_told_again_and_another_run_tries_anew(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -359,36 +239,6 @@ def test_secrets_are_neither_in_the_job_nor_in_the_log(
     assert not [secret for secret in secrets for text in told if secret in text]
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return learnable(tmp_path_factory.mktemp("learnable"))
-
-
-def test_a_lost_node_costs_nothing(
-    data: tuple[Path, Path], cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Trained on the cluster, the node killed on the way: the job goes on from its checkpoint to the bundle of a run in one piece."""
-    whole = train_here(*data, "commercemm", "tiny", 3, tmp_path / "whole", tmp_path / "whole.jsonl")
-    home = tmp_path / "another-home"
-    monkeypatch.setenv("GOODSIGHT_HOME", str(home))
-    monkeypatch.setenv("GOODSIGHT_TRAIN_CPUS", "1")  # as many threads as here, so that sums are taken in the same order
-    settings.cache_clear()
-
-    def kill() -> None:
-        cluster.wait_for(lambda: [path for path in home.glob("checkpoints/*/step-*") if not path.suffix], seconds=900)
-        cluster.lose(cluster.running())
-
-    thread = beside(kill)
-    made = pretrain(*data, "commercemm", "tiny", 3, tmp_path / "bundle", tmp_path / "curve.jsonl")
-    thread.join()
-    assert len(cluster.made) == 2 and not cluster.jobs
-    assert "going on from the checkpoint after step" in capsys.readouterr().out
-    assert made == verify(tmp_path / "bundle") == whole
-    assert (tmp_path / "curve.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
-    assert pretrain(*data, "commercemm", "tiny", 3, tmp_path / "again", tmp_path / "again.jsonl") == whole  # it is kept in home
-    assert len(cluster.made) == 2
-
-
 def test_a_configuration_that_cannot_train_fails_once(data: tuple[Path, Path], cluster: Cluster, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="transformer"):
         pretrain(*data, "transformer", "tiny", 3, tmp_path / "bundle", tmp_path / "curve.jsonl")
@@ -402,7 +252,3 @@ def test_a_real_cluster_runs_the_trainer(monkeypatch: pytest.MonkeyPatch, capsys
     settings.cache_clear()
     TrainJob("pretrain-of-the-tests").train(["--help"])
     assert "--snapshot" in capsys.readouterr().out
-
-
-def test_the_lost_error_is_one_that_may_be_tried_again() -> None:
-    assert issubclass(LostError, BusyError) and LostError.exit_code == EXIT_RETRY
