@@ -55,7 +55,7 @@ class Limits:
     """How much may be said."""
 
     prediction: int = 32  # of one answer
-    day: int = 50_000  # by one key within 24 hours
+    day: int = 50_000  # with one key within 24 hours
     days: int = 90  # age of an answer
 
 
@@ -93,13 +93,21 @@ class FeedbackLog:
             hint = "Is the database up, and is GOODSIGHT_PREDICTIONS_URI right?"
             raise GoodsightError(f"The feedback {self._engine.url!r} cannot be opened: {error.orig}", hint) from error
 
-    @retry(retry=retry_if_exception_type(IntegrityError), stop=stop_after_attempt(3), reraise=True)
     def give(self, given: Given, key: str = "") -> Taken:
-        """Keeps one piece, or finds it kept. Another writer's same piece, at the same moment, is found at the second try.
+        """Keeps one piece, or finds it kept.
 
         Raises `NotFoundError` when no answer has the id, `InputError` when the answer cannot have such feedback, `ConflictError` when
-        another thing was said of the same, and `BusyError` when the answer or the key has had its share.
+        another thing was said of the same or the answer has had its share, `BusyError` when the key has had its share of this day, and
+        `GoodsightError` when the database does not answer.
         """
+        try:
+            return self._give(given, key)
+        except DBAPIError as error:
+            raise GoodsightError(f"The feedback {self._engine.url!r} cannot be written: {error.orig}", "Is the database up?") from error
+
+    @retry(retry=retry_if_exception_type(IntegrityError), stop=stop_after_attempt(3), reraise=True)
+    def _give(self, given: Given, key: str) -> Taken:
+        """One attempt. Another writer's same piece, at the same moment, is found at the next."""
         now = datetime.now(UTC)
         with self._engine.begin() as connection:
             answer = _answer(connection, given.prediction.lower())
@@ -135,7 +143,7 @@ class FeedbackLog:
         if answer.time < moment(now - timedelta(days=self.limits.days)):
             raise InputError(f"The answer is older than {self.limits.days} days.", "Feedback comes soon, or not at all.")
         if told >= self.limits.prediction:
-            raise BusyError(f"The answer has had its {self.limits.prediction} pieces of feedback.", "Ask anew, for another answer.")
+            raise ConflictError(f"The answer has had its {self.limits.prediction} pieces of feedback.", "Ask anew, for another answer.")
         recent = (table.c.key == key) & (table.c.received >= moment(now - timedelta(days=1)))
         if connection.execute(select(func.count()).select_from(table).where(recent)).scalar_one() >= self.limits.day:
             raise BusyError(f"The key {key!r} has had its {self.limits.day:,} pieces of feedback of 24 hours.", "Go on tomorrow.")
@@ -184,7 +192,7 @@ def _happened(given: Given, answer: Row[Any], now: datetime) -> str:
         return now.isoformat(timespec="microseconds")
     try:
         time = moment(given.time)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise InputError("time: it is no ISO 8601 time.") from error
     if not moment(datetime.fromisoformat(answer.time) - AHEAD) <= time <= moment(now + AHEAD):
         raise InputError("time: it lies before the answer, or in the future.")
