@@ -105,7 +105,7 @@ class Notifier:
         """Whether the target took it; whatever a library of apprise's raises is a no."""
         try:
             return target in self._targets and bool(
-                self._targets[target].notify(title=notice.title, body=notice.body, notify_type=notice.severity)
+                self._targets[target].notify(title=notice.title, body=notice.body or notice.title, notify_type=notice.severity)
             )
         except Exception as error:
             logger.warning("%s did not take a notice: %s", target, type(error).__name__)

@@ -34,19 +34,19 @@ def run(id: str, state: str, **more: Any) -> dict[str, Any]:
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, ...], float]:
-    """Name and the values of its labels -> value."""
-    families = text_string_to_metric_families(metrics.text().decode())
-    return {(sample.name, *sample.labels.values()): sample.value for family in families for sample in family.samples}
+    """Name and the values of its labels, these in order of their names -> value."""
+    found = [sample for family in text_string_to_metric_families(metrics.text().decode()) for sample in family.samples]
+    return {(sample.name, *(sample.labels[name] for name in sorted(sample.labels))): sample.value for sample in found}
 
 
 def test_a_decision_is_told_with_what_fired_and_what_held() -> None:
     metrics = Metrics()
     metrics.update(decision=DECISION)
     found = samples(metrics)
-    assert found["goodsight_trigger_fired", "drift", "drift"] == 1 and found["goodsight_trigger_fired", "weekly", "schedule"] == 0
+    assert found["goodsight_trigger_fired", "drift", "drift"] == 1 and found["goodsight_trigger_fired", "schedule", "weekly"] == 0
     assert found["goodsight_trigger_since_timestamp_seconds", "drift"] == 1793491200.0
     assert found["goodsight_constraint_holds", "cool-down"] == 1
-    assert found["goodsight_drift_effect", "brightness", "input", "all"] == 0.4 and found["goodsight_drift_rows",] == 300
+    assert found["goodsight_drift_effect", "input", "brightness", "all"] == 0.4 and found["goodsight_drift_rows",] == 300
 
 
 def test_what_is_gone_is_gone_from_the_metrics() -> None:
