@@ -16,6 +16,7 @@ from pipelines import (
     audit_command,
     catalogue_command,
     features_command,
+    feedback_command,
     gate_command,
     keys_command,
     models_command,
@@ -37,6 +38,7 @@ app = typer.Typer(
 app.add_typer(audit_command.app, name="audit")
 app.add_typer(catalogue_command.app, name="catalogue")
 app.add_typer(features_command.app, name="features")
+app.add_typer(feedback_command.app, name="feedback")
 app.add_typer(gate_command.app, name="gate")
 app.add_typer(keys_command.app, name="keys")
 app.add_typer(models_command.app, name="models")
