@@ -71,7 +71,7 @@ function tiles() {
     : tile("plain", "Champion", "None yet", "The first run that the gate promotes makes one."));
   if (going) {
     const done = going.steps.filter(each => each.state === "SUCCEEDED").length, step = going.steps.find(each => each.state === "RUNNING");
-    made.push(tile("live", "Now", step ? capital(step.name) : "Starting", `${done} of ${Object.keys(told.graph).length} steps done`, `since ${span(since(going.since || going.started))}`));
+    made.push(tile("live", "Now", step ? capital(step.name) : "Starting", `${done} of ${Object.keys(told.graph).length} steps done`, `for ${span(since(going.since || going.started))}`));
   } else {
     const last = runs[0];
     made.push(tile("plain", "Now", "Idle", last ? h("span", {}, "The last run ended ", ago(last.ended || last.started), ".") : "No run yet."));
@@ -161,7 +161,7 @@ function showRun() {
   draw("#run-name", [run.run_id, run.state], () => ["Run ", h("span", { class: "id" }, run.run_id), " ", chip(kind, state)]);
   const facts = [run.revision && `data ${run.revision}`, run.data_verdict && `data ${run.data_verdict}`, run.verdict && `gate: ${run.verdict}`, run.version && `version ${run.version}`];
   const length = run.state === "RUNNING" ? since(run.since || run.started) : run.seconds;
-  const shown = [...facts, length && `${took(length)} in all`, money(run.cost, run.currency)].filter(Boolean).join(" · ");
+  const shown = [...facts, length && (run.state === "RUNNING" ? `for ${took(length)}` : `${took(length)} in all`), money(run.cost, run.currency)].filter(Boolean).join(" · ");
   draw("#run-said", shown, text => text);
   $("#run-cause").hidden = !run.cause;
   $("#run-cause").textContent = run.cause;
@@ -215,7 +215,7 @@ function finding(each) {
     h("h3", {}, capital(words(each.name)), each.drifted ? chip("bad", "Changed") : ""),
     h("p", {}, [each.group, where].filter(Boolean).join(" · ")),
     spark(each.points, each.bound, `${words(each.name)} ${where}: ${said}; effect ${number(each.effect, 3)}, counts from ${number(each.bound, 3)}; ${times} comparisons`),
-    h("p", {}, `effect ${number(each.effect, 3)} · counts from ${number(each.bound, 3)}`));
+    h("p", {}, `effect ${number(each.effect, 3)}, bound ${number(each.bound, 3)}`));
 }
 
 // What people said, by day: a share and what it is a share of.
@@ -261,7 +261,7 @@ function reasons(name, all, tell) {
 
 function decisions() {
   const made = grouped().map(([newest, ...more]) => {
-    const [seq] = [newest.seq], times = more.length ? h("span", { class: "times" }, ` ${more.length + 1} times since ${span(since(more.at(-1).time))}`) : "";
+    const [seq] = [newest.seq], times = more.length ? h("span", { class: "times" }, ` ${more.length + 1} times in ${span(since(more.at(-1).time))}`) : "";
     const open = newest.run_id && told.runs.some(each => each.run_id === newest.run_id) ? h("button", { type: "button", id: "of-" + seq }, "Show the run") : "";
     if (open) open.addEventListener("click", () => choose(newest.run_id));
     return h("li", {}, h("details", { id: "decision-" + seq },
@@ -303,9 +303,9 @@ function costs() {
   if (of.gpu_seconds) facts.push(["GPU", number(of.gpu_seconds / 3600) + " h"]);
   if (of.energy_kwh !== null) facts.push(["Energy", number(of.energy_kwh, 3) + " kWh"]);
   const run = chosen(), cost = each => each.cost ?? null, priced = run?.steps.some(each => cost(each) > 0);
-  const value = each => priced ? cost(each) ?? 0 : each.seconds, steps = (run?.steps ?? []).filter(each => value(each) > 0).sort((a, b) => value(b) - value(a)).slice(0, 6);
+  const value = each => each.cached ? 0 : priced ? cost(each) ?? 0 : each.seconds, steps = (run?.steps ?? []).filter(each => value(each) > 0).sort((a, b) => value(b) - value(a)).slice(0, 6);
   const most = Math.max(1e-9, ...steps.map(value));
-  return [h("dl", {}, ...facts.map(([name, fact]) => h("div", {}, h("dt", {}, `${name} in ${of.days} days`), h("dd", {}, String(fact))))),
+  return [h("small", {}, `In ${of.days} days`), h("dl", {}, ...facts.map(([name, fact]) => h("div", {}, h("dt", {}, name), h("dd", {}, String(fact))))),
     steps.length ? h("div", {}, h("small", {}, priced ? "What the run above cost, by step" : "How long the run above took, by step"),
       h("div", { class: "of" }, ...steps.flatMap(each => {
         const bar = h("i", { "aria-hidden": "true" });
@@ -355,28 +355,35 @@ function askForKey(status) {
   $("#said").textContent = "What is shown here is for those with a key.";
 }
 
+// The answer to a look: what it told, or the status with which it was refused, or why it failed.
+async function asked() {
+  const key = sessionStorage.getItem(KEY);
+  try {
+    const answer = await fetch("/v1/status", { headers: key ? { Authorization: "Bearer " + key } : {} }), body = await answer.json().catch(() => null);
+    if (answer.ok && body) return { told: body };
+    return [401, 403].includes(answer.status) ? { refused: answer.status } : { failed: body?.detail ?? "The server failed. It is asked again." };
+  } catch {
+    return { failed: "The server cannot be reached. It is tried again." };
+  }
+}
+
 async function look() {
   clearTimeout(timer);
-  const key = sessionStorage.getItem(KEY);
-  let wait = IDLE;
-  try {
-    const answer = await fetch("/v1/status", { headers: key ? { Authorization: "Bearer " + key } : {} });
-    if (answer.status === 401 || answer.status === 403) { askForKey(answer.status); freshness("No key", true); return; }
-    if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).detail ?? "The server failed.");
-    told = { ...await answer.json(), came: performance.now() };
-    $("#key").hidden = true;
-    away = 0;
-    freshness("Live", false);
-    show();
-    if (told.runs.some(each => each.state === "RUNNING")) wait = LIVE;
-  } catch (error) {
-    away += 1;
-    freshness("Not up to date", true);
-    if (!told) $("#said").textContent = error instanceof TypeError ? "The server cannot be reached. It is tried again." : error.message;
-    wait = Math.min(IDLE * away, 6 * IDLE);
-    if (!(error instanceof TypeError) && !error.message) throw error;
+  const answer = await asked();
+  if (answer.refused) {
+    askForKey(answer.refused);
+    freshness("No key", true);
+    return;
   }
-  timer = setTimeout(() => document.hidden || look(), wait);
+  away = answer.failed ? away + 1 : 0;
+  const live = answer.told?.runs.some(each => each.state === "RUNNING");
+  timer = setTimeout(() => document.hidden || look(), live ? LIVE : IDLE * Math.min(6, Math.max(1, away)));
+  freshness(answer.failed ? "Not up to date" : "Live", Boolean(answer.failed));
+  if (answer.failed && !told) $("#said").textContent = answer.failed;
+  if (answer.failed) return;
+  told = { ...answer.told, came: performance.now() };
+  $("#key").hidden = true;
+  show();
 }
 
 $("#key").addEventListener("submit", event => {
