@@ -29,7 +29,6 @@ from pipelines.observe import observe
 from pipelines.starting import Platform
 from pipelines.telling import Teller
 
-
 ACTOR = "watch"
 STATE = "watch.json"  # under <home>/monitoring: the last look, for people and probes
 POLL_SECONDS = 5.0  # after a look: has a run ended, has a person asked?
