@@ -122,6 +122,7 @@ class Observation:
     now: datetime
     sequence: int = 0  # of the newest `trigger` event in the ledger
     report: dict[str, Any] | None = None  # the newest drift report whole, when it is of this look
+    previous: datetime | None = None  # when the decision before was made
     first: datetime | None = None  # when the first decision was made; None: this is the first
     champion: Champion | None = None
     data: tuple[Data, ...] = ()
