@@ -23,6 +23,7 @@ from pipelines import (
     pipeline_command,
     rollout_command,
     runs_command,
+    watch_command,
 )
 from pipelines.bulk_command import answer_catalogue
 from pipelines.options import WHICH, Home, Json, home_of, policy_text, print_json
@@ -45,6 +46,7 @@ app.add_typer(models_command.app, name="models")
 app.add_typer(pipeline_command.app, name="pipeline")
 app.add_typer(rollout_command.app, name="rollout")
 app.add_typer(runs_command.app, name="runs")
+app.command("watch")(watch_command.watch)
 
 Runner = Literal["process", "docker"]
 Count = Annotated[int, typer.Option("-k", min=1, max=100, help="How many answers.")]
