@@ -1,11 +1,13 @@
 """The prediction log: what was answered, by which model and index, and never what was asked.
 
-A request hands its row to a bounded queue and goes on; one thread writes what has gathered there in one transaction, then takes
-what gathered meanwhile. So a crash loses the rows of the last transaction, a fraction of a second, and nothing that `flush` waited
-for. Rows that found the queue full, or a database that did not answer for long, are lost, and a gap says how many and when.
+A request hands its row to a bounded queue and goes on; one thread computes the traits of what has gathered there and writes it in one
+transaction, then takes what gathered meanwhile. So a crash loses the rows of the last transaction, a fraction of a second, and nothing
+that `flush` waited for. Rows that found the queue full, or a database that did not answer for long, are lost, and a gap says how many
+and when.
 
     served        the versions that answered: model version, candidate, index, feature store; a row names one by its key
-    predictions   one answer each; `results` is JSON: [id or category, score to six digits], best first
+    predictions   one answer each; `results` is JSON: [id or category, score to six digits], best first; `traits` is JSON: figures
+                  of the request and of what the model made of it (`lineage.traffic`)
     products      every product that was ever shown, and `shown`: which predictions showed it
     gaps          how many predictions are missing, from when to when
 
@@ -21,8 +23,8 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from queue import Empty, Full, Queue
 from typing import Any, Literal
@@ -31,6 +33,7 @@ from sqlalchemy import (
     BigInteger,
     Column,
     Connection,
+    Engine,
     Float,
     ForeignKey,
     Index,
@@ -41,7 +44,9 @@ from sqlalchemy import (
     UniqueConstraint,
     func,
     insert,
+    inspect,
     select,
+    text,
 )
 from sqlalchemy.exc import DBAPIError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_random_exponential
@@ -77,7 +82,9 @@ predictions = Table(
     Column("results", Text, nullable=False),
     Column("latency_ms", Float, nullable=False),
     Column("status", Text, nullable=False),
+    Column("traits", Text),
     Index("predictions_by_served", "served", "number"),
+    by_time := Index("predictions_by_time", "time"),
 )
 products = Table(
     "products",
@@ -130,6 +137,7 @@ class Prediction:
     results: Sequence[tuple[str, float]]  # product ids or categories with scores, best first
     latency_ms: float  # in the model server: reading, model, index
     status: Literal["ok", "refused"]
+    traits: Mapping[str, Any] | Callable[[], Mapping[str, Any]] | None = field(default=None, compare=False)  # or how to compute them
 
     @property
     def shown(self) -> set[str]:
@@ -144,6 +152,7 @@ class PredictionLog:
         self._engine = engine(url, PRAGMAS)
         try:
             metadata.create_all(self._engine)
+            _add_what_is_new(self._engine)
         except DBAPIError as error:
             hint = "Is the database up, and is GOODSIGHT_PREDICTIONS_URI right?"
             raise GoodsightError(f"The prediction log {self._engine.url!r} cannot be opened: {error.orig}", hint) from error
@@ -179,7 +188,7 @@ class PredictionLog:
     def _write_for_ever(self) -> None:
         while True:
             taken = self._next()
-            rows = [each for each in taken if isinstance(each, Prediction)]
+            rows = [_with_traits(each) for each in taken if isinstance(each, Prediction)]
             try:
                 self._store(rows)
             except Exception as error:  # whatever it was, the thread lives on and the loss is told
@@ -221,6 +230,17 @@ class PredictionLog:
             self._lost = self._lost if self._lost_count else []
 
 
+@retry(retry=retry_if_exception_type(DBAPIError), wait=wait_random_exponential(0.1, max=1), stop=stop_after_attempt(5), reraise=True)
+def _add_what_is_new(database: Engine) -> None:
+    """A log that an earlier release made gets its column of traits and its index by time. Another process may be at it too."""
+    with database.begin() as connection:
+        known = inspect(connection)
+        if "traits" not in {column["name"] for column in known.get_columns("predictions")}:
+            connection.execute(text("ALTER TABLE predictions ADD COLUMN traits TEXT"))
+        if by_time.name not in {index["name"] for index in known.get_indexes("predictions")}:
+            by_time.create(connection)
+
+
 def _insert(connection: Connection, rows: Sequence[Prediction]) -> None:
     first = _after(connection, predictions.c.number)
     by = {version: _served_key(connection, version) for version in dict.fromkeys(map(_version, rows))}
@@ -239,7 +259,18 @@ def _row(number: int, row: Prediction, key: int) -> dict[str, Any]:
     results = json.dumps([(name, round(score, DIGITS)) for name, score in row.results], ensure_ascii=False, separators=(",", ":"))
     told = {name: getattr(row, name) for name in ("id", "time", "task", "input", "k", "status")}
     modalities, latency = ",".join(row.modalities), round(row.latency_ms, 3)
-    return {"number": number, **told, "modalities": modalities, "results": results, "latency_ms": latency, "served": key}
+    traits = json.dumps(row.traits, ensure_ascii=False, separators=(",", ":")) if row.traits else None
+    figures = {"results": results, "latency_ms": latency, "traits": traits}
+    return {"number": number, **told, "modalities": modalities, **figures, "served": key}
+
+
+def _with_traits(row: Prediction) -> Prediction:
+    """The row with its traits computed; without, where that fails: an answer is logged in any case. Nothing of the input is told."""
+    try:
+        return replace(row, traits=row.traits()) if callable(row.traits) else row
+    except Exception as error:  # whatever was asked
+        print(f"prediction log: {row.id} has no traits: {type(error).__name__}", file=sys.stderr, flush=True)
+        return replace(row, traits=None)
 
 
 def _version(row: Prediction) -> tuple[str, str, str, str]:
