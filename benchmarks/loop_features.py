@@ -51,6 +51,11 @@ class Shop:
     def categories(self) -> list[str]:
         return [" > ".join(row["category_path"]) for row in self.products]
 
+    def document(self, row: int) -> str:
+        """All words of a product, for the lexical baseline."""
+        product = self.products[row]
+        return " ".join([product["title"], product.get("description") or "", *map(str, product["attributes"].values())])
+
 
 @dataclass
 class Features:
