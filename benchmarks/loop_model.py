@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -121,7 +122,7 @@ def product_data(features: Features, known: Known) -> ProductData:
     mask = text.mask[rows] & ~torch.from_numpy(known.blank)[:, None]
     assert text.tokens is not None
     ids = [products[row]["id"] for row in known.rows.tolist()]
-    counted = [f"{id}~{place}" if id in ids[:place] else id for place, id in enumerate(ids)] if len(set(ids)) < len(ids) else ids
+    counted = _numbered(ids)
     groups = {group: number for number, group in enumerate(dict.fromkeys(row["group"] for row in products))}
     split_of: dict[int, str] = {}
     place_of: dict[int, int] = {}
@@ -150,6 +151,16 @@ def product_data(features: Features, known: Known) -> ProductData:
         view_pairs=Pairs(torch.arange(len(owner)), owner),
         documents=["" if known.blank[place] else features.shop.document(row) for place, row in enumerate(known.rows.tolist())],
     )
+
+
+def _numbered(ids: list[str]) -> list[str]:
+    """Ids of which the second and later copies have a number."""
+    seen: Counter[str] = Counter()
+    found = []
+    for id in ids:
+        seen[id] += 1
+        found.append(f"{id}~{seen[id]}" if seen[id] > 1 else id)
+    return found
 
 
 def query_splits(features: Features) -> list[str]:
