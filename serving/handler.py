@@ -2,17 +2,21 @@
 
 A body is the JSON of one request, or an image (content type image/...), which is a `categorize` of that image. A request that
 is malformed gets its own status 400 and reason, one about a product that the index lacks a 404; the others of its batch are
-answered. Every answer has an id, under which the prediction log tells what was answered. The metrics tell how many there were of
-each kind, and where the time went; of inputs a sample is kept where that was asked for.
+answered. Every answer has an id, under which the prediction log tells what was answered, and traits of what was asked. The
+metrics tell how many there were of each kind, and where the time went; of inputs a sample is kept where that was asked for.
 """
 
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from goodsight.digests import sha256_bytes
 from goodsight.errors import InputError, NotFoundError
@@ -26,6 +30,7 @@ from serving.measures import Measures
 from serving.predictor import Predictor
 from serving.request import COPY, Request, parse
 from serving.spent import Spent
+from serving.traits import Traits
 
 EMPTY = (b"", b"{}")
 
@@ -75,10 +80,12 @@ def answer(worker: Handler, rows: Sequence[Mapping[str, Any]], context: Any) -> 
     raws, types = [bytes(row.get("body", b"")) for row in rows], [_content_type(context, place) for place in range(len(rows))]
     with spent.on("reading"):
         read = [_read_or_refuse(worker.predictor, raw, kind) for raw, kind in zip(raws, types, strict=True)]
-    found = worker.predictor.predict_batch([request for request in read if isinstance(request, Request)], spent)
+    made: dict[int, np.ndarray] = {}
+    found = worker.predictor.predict_batch([request for request in read if isinstance(request, Request)], spent, made)
     if worker.features:
         worker.features.add(found)
-    answers = iter(found)
+    answers, places = iter(found), [place for place, each in enumerate(read) if isinstance(each, Request)]
+    by_place = {places[number]: row for number, row in made.items()}
     bodies = [{"id": new_id(), **({"error": str(each)} if isinstance(each, InputError) else next(answers))} for each in read]
     latency_ms = 1000 * (time.perf_counter() - started)
     for place, (raw, request, body) in enumerate(zip(raws, read, bodies, strict=True)):
@@ -90,7 +97,8 @@ def answer(worker: Handler, rows: Sequence[Mapping[str, Any]], context: Any) -> 
         if raw in EMPTY:
             worker.log.flush()
         elif COPY not in map(str.lower, context.get_all_request_header(place)):
-            worker.log.log(_logged(worker.predictor, raw, request, body, came, latency_ms))
+            traits = worker.traits.of(request, body, by_place.get(place)) if isinstance(request, Request) else None
+            worker.log.log(replace(_logged(worker.predictor, raw, request, body, came, latency_ms), traits=traits))
     statuses = [_status(each)[0] if isinstance(each, InputError) else 200 for each in read]
     worker.measures(context).batch([(body.get("task", ""), status) for body, status in zip(bodies, statuses, strict=True)], spent)
     return [json.dumps(body, ensure_ascii=False, allow_nan=False) for body in bodies]
@@ -133,6 +141,7 @@ class Handler:
     features: ProductFeatures | None
     log: PredictionLog
     sample: InputSample
+    traits: Traits
 
     def initialize(self, context: Any) -> None:
         folder = Path(context.system_properties["model_dir"])
@@ -142,6 +151,8 @@ class Handler:
         self.measures(context).precision(precision)
         self.log = PredictionLog(settings().predictions_url)
         self.sample = InputSample(inputs.folder(settings().root), settings().input_sample)
+        self.traits = Traits(self.predictor.index.words)
+        threading.Thread(target=self.traits.warm, name="traits", daemon=True).start()
 
     def handle(self, rows: Sequence[Mapping[str, Any]], context: Any) -> list[str]:
         return answer(self, rows, context)

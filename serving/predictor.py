@@ -125,9 +125,12 @@ class Predictor:
     def _read(self, request: Request) -> list[str]:
         return [name for name in request.modalities if name in self.retrieve.config.modalities]
 
-    def predict_batch(self, requests: Sequence[Request], spent: Spent | None = None) -> list[dict[str, Any]]:
+    def predict_batch(
+        self, requests: Sequence[Request], spent: Spent | None = None, made: dict[int, np.ndarray] | None = None
+    ) -> list[dict[str, Any]]:
         """One answer for each of `requests`, which are `answerable`, in order; requests of one model and effort go through it
-        together. `spent` is told how long each part of the work took.
+        together. `spent` is told how long each part of the work took, `made` what a model made of a request, by its place: its
+        embedding (D,), or the logits (C,) of its category.
         """
         spent = spent or Spent()
         explained = {place: self._explained(request, spent) for place, request in enumerate(requests) if request.task == "explain"}
@@ -135,6 +138,8 @@ class Predictor:
         named = {place: request for place, request in content.items() if request.task == "categorize"}
         classes = _forward(self.categorize, "classify", named, spent)
         vectors = _forward(self.retrieve, "embed", {place: each for place, each in content.items() if place not in named}, spent)
+        if made is not None:
+            made |= classes.rows | vectors.rows
         with spent.on("search"):
             results = self._products(requests, vectors.rows)
         results |= {place: self._categories(requests[place], logits) for place, logits in classes.rows.items()}

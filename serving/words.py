@@ -6,7 +6,7 @@ A word is a run of letters or digits, without case; a Chinese, Japanese or Korea
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,15 @@ class Words:
 
     def scores(self, text: str) -> np.ndarray | None:
         """(N,) float32, zero where a product has none of the words; None when no product has any."""
-        keys = np.array([key64(word) for word in words_of(text)], dtype=np.uint64)
-        places = np.searchsorted(self.vocabulary, keys)
-        known = [int(p) for p, key in zip(places, keys, strict=True) if p < len(self.vocabulary) and self.vocabulary[p] == key]
+        known = self._places(words_of(text))
         return self.engine.get_scores_from_ids(known) if known else None
+
+    def unknown(self, words: Sequence[str]) -> float:
+        """The share of `words`, of which there is at least one, that no product has."""
+        return 1 - len(self._places(words)) / len(words)
+
+    def _places(self, words: Iterable[str]) -> list[int]:
+        """The numbers of those words that a product has."""
+        keys = np.array([key64(word) for word in words], dtype=np.uint64)
+        places = np.searchsorted(self.vocabulary, keys)
+        return [int(p) for p, key in zip(places, keys, strict=True) if p < len(self.vocabulary) and self.vocabulary[p] == key]
