@@ -131,11 +131,12 @@ def of_ledger(event: Event) -> Run:
     told = event.payload
     costs = told.get("costs") or {}
     seconds = told.get("seconds")
-    took, failed = told.get("steps") or {}, told.get("failed") or []
-    steps = [Step(name, cached=True) for name in told.get("cached") or () if name not in took]
-    for name in dict.fromkeys((*took, *failed)):
+    took, failed, cached = (told.get(name) or () for name in ("steps", "failed", "cached"))
+    steps = []
+    for name in dict.fromkeys((*told.get("order", ()), *cached, *took, *failed)):
         state = "FAILED" if name in failed else "SUCCEEDED"
-        steps.append(Step(name, state, **{"seconds": took.get(name, 0.0), **costs.get(name, {})}))
+        seconds = took[name] if name in took else 0.0
+        steps.append(Step(name, state, **{"seconds": seconds, "cached": name in cached and name not in took, **costs.get(name, {})}))
     return Run(
         run_id=told["run_id"],
         state=_state(told["state"]),
@@ -181,8 +182,9 @@ def _merged(kept: Run | None, event: Event | None, root: Path) -> Run:
         assert event is not None
         return of_ledger(event)
     if event is not None and event.time >= kept.since:
-        told = of_ledger(event)
-        return replace(told, started=kept.started or told.started, asked=told.asked or kept.asked, pid=kept.pid)
+        told, begun = of_ledger(event), {step.name: step.started for step in kept.steps}
+        steps = [replace(step, started=begun.get(step.name, "")) for step in told.steps]
+        return replace(told, started=kept.started or told.started, asked=told.asked or kept.asked, pid=kept.pid, steps=steps)
     return kept if not kept.live or alive(root, kept) else replace(kept, state="LOST")
 
 
