@@ -131,12 +131,12 @@ def of_ledger(event: Event) -> Run:
     told = event.payload
     costs = told.get("costs") or {}
     seconds = told.get("seconds")
-    took, failed, cached = (told.get(name) or () for name in ("steps", "failed", "cached"))
+    took, failed, cached = told.get("steps") or {}, told.get("failed") or (), told.get("cached") or ()
     steps = []
     for name in dict.fromkeys((*told.get("order", ()), *cached, *took, *failed)):
         state = "FAILED" if name in failed else "SUCCEEDED"
-        seconds = took[name] if name in took else 0.0
-        steps.append(Step(name, state, **{"seconds": seconds, "cached": name in cached and name not in took, **costs.get(name, {})}))
+        known = {"seconds": took.get(name, 0.0), "cached": name in cached and name not in took, **costs.get(name, {})}
+        steps.append(Step(name, state, **known))
     return Run(
         run_id=told["run_id"],
         state=_state(told["state"]),
