@@ -106,7 +106,7 @@ def folder(root: Path, run_id: str) -> Path:
 
 def list_runs(root: Path, ledger_url: str) -> list[Run]:
     """Every run that home or the ledger tells of, newest first. Raises `GoodsightError` when the ledger cannot be read."""
-    ended = {event.payload["run_id"]: event for event in history.of_kind(ledger_url, "run").events}
+    ended = {event.payload["run_id"]: event for event in _events(ledger_url, "run")}
     triggers = _triggers(ledger_url)
     kept = {run.run_id: run for run in _kept(root)}
     found = [_merged(kept.get(name), ended.get(name), root) for name in {**kept, **ended}]
@@ -164,9 +164,19 @@ def _before(time: str, seconds: float) -> str:
     return (datetime.fromisoformat(time) - timedelta(seconds=seconds)).isoformat(timespec="microseconds")
 
 
+def _events(ledger_url: str, kind: str) -> list[Event]:
+    """The events of a kind; none while the first process of a home is about to make the tables."""
+    try:
+        return history.of_kind(ledger_url, kind).events
+    except GoodsightError as error:
+        if "no such table" in str(error.__cause__):
+            return []
+        raise
+
+
 def _triggers(ledger_url: str) -> dict[str, int]:
     """run id -> the seq of the decision that started it."""
-    told = history.of_kind(ledger_url, "trigger").events
+    told = _events(ledger_url, "trigger")
     return {event.payload["run_id"]: event.seq for event in told if event.payload.get("run_id")}
 
 
