@@ -101,7 +101,8 @@ def _open_request(last: Event | None, before: Observation | None) -> Request | N
 
 
 @lru_cache(maxsize=1)
-def _code() -> str:
+def code_of_steps() -> str:
+    """Digest of the code that makes a model; a process keeps the code that it has imported, so it is computed once."""
     return sha256_json({name: code_digest(f"components.steps.{name}") for name in MADE_BY})
 
 
@@ -113,7 +114,7 @@ def _makers(policy: RetrainingPolicy) -> dict[str, str]:
     from models.config import model_config
 
     config = asdict(model_config(policy.run.architecture, policy.run.size))
-    return {"code": _code(), "towers": sha256_json({tower.name: tower.weights for tower in towers(config)})}
+    return {"code": code_of_steps(), "towers": sha256_json({tower.name: tower.weights for tower in towers(config)})}
 
 
 def _champion(look: Look, makers: dict[str, str], runs: tuple[Run, ...]) -> Champion | None:
@@ -154,9 +155,19 @@ def _data(look: Look, champion: Champion | None) -> tuple[Data, ...]:
         elif digest in refusals:
             found.append(Data(tag, digest, time, 0.0, refused=refusals[digest]))
         else:
-            changed, new = change(look.root, champion.revision, tag) if champion else (1.0, 0)
-            found.append(Data(tag, digest, time, changed, new))
+            found.append(_newer(look.root, champion, Data(tag, digest, time, 1.0)))
     return tuple(found)
+
+
+def _newer(root: Path, champion: Champion | None, data: Data) -> Data:
+    """A version with what it changes; one whose bytes are lost or altered is as good as refused."""
+    if champion is None or not champion.revision:
+        return data
+    try:
+        changed, new = change(root, champion.revision, data.revision)
+    except GoodsightError as error:
+        return replace(data, changed=0.0, refused=error.message)
+    return replace(data, changed=changed, new_categories=new)
 
 
 def _refusals() -> dict[str, str]:

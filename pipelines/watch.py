@@ -95,6 +95,7 @@ class Loop:
     say: Callable[[str], Any]
     stop: threading.Event = field(default_factory=threading.Event)
     poll_seconds: float = POLL_SECONDS
+    first_pause: float = FIRST_PAUSE
     failures: int = 0
 
     def run(self) -> None:
@@ -126,7 +127,7 @@ class Loop:
 
     def _failed(self, error: BaseException) -> float:
         self.failures += 1
-        pause: float = min(FIRST_PAUSE * 2 ** (self.failures - 1), LONGEST_PAUSE)
+        pause: float = min(self.first_pause * 2 ** (self.failures - 1), LONGEST_PAUSE)
         why = error.message if isinstance(error, GoodsightError) else f"{type(error).__name__}: {error}"
         self.say(f"look {self.failures} failed: {why} The next one is in {pause:.0f} s.")
         self._write({"error": why, "failures": self.failures, "next_seconds": pause})
