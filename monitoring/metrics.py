@@ -135,7 +135,7 @@ class _Seen(Collector):
         refused = GaugeMetricFamily("goodsight_data_refused", "1: the newest data were refused by their checks.")
         share = GaugeMetricFamily("goodsight_data_quarantined_ratio", "Share of the newest data's products that are in quarantine.")
         if self.data:
-            refused.add_metric((), float(self.data["decision"] == "rejected"))
+            refused.add_metric((), float(self.data["decision"] != "passed"))
             share.add_metric((), self.data["quarantined"] / max(1, self.data["products_in"]))
         yield from (refused, share)
 
