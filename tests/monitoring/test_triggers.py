@@ -62,7 +62,7 @@ def test_no_instant_of_a_calendar_is_missed_however_irregular_the_looks_are() ->
             starts.append(now)
             runs.append(replace(ran(HOUR), run_id=str(now), started=now, ended=now + timedelta(minutes=1), revision="x"))
     nights = [(start - timedelta(hours=3)).date() for start in starts]
-    assert len(nights) == len(set(nights)) == (starts[-1] - starts[0]).days + 1 >= 88
+    assert len(nights) == len(set(nights)) == (nights[-1] - nights[0]).days + 1 >= 88
 
 
 def test_new_data_count_by_share_or_by_categories() -> None:
@@ -144,7 +144,8 @@ def test_labels_of_an_unchanged_model_raise_no_alarm() -> None:
 def test_other_code_or_weights_are_known_by_their_digest() -> None:
     champion = replace(CHAMPION, makers={"code": "a", "towers": "b"})
     makers = "{kind: makers, of: [code, towers]}"
-    assert judged(makers, seen(champion=champion, makers={"code": "a", "towers": "x"})).explanation == "The champion was made with other towers."
+    one = judged(makers, seen(champion=champion, makers={"code": "a", "towers": "x"}))
+    assert (one.fired, one.explanation) == (True, "The champion was made with other towers.")
     assert not judged(makers, seen(champion=champion, makers={"code": "a", "towers": "b"})).fired
     assert not judged(makers, seen(champion=CHAMPION, makers={"code": "a"})).fired, "what is not known is no change"
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import resource
+import signal
 import sys
 import threading
 import time
@@ -46,22 +48,25 @@ class Started:
         self.process.join()
 
 
-def start(policy: Path, how: str = "loop", seconds: float = 0.3, end: str = "reject", **more: str) -> Started:
-    """Starts one; `how` is `loop` or `once`. Its runs take so many seconds and end so."""
+def start(policy: Path, how: str = "loop", seconds: float = 0.3, most_bytes: int = 0) -> Started:
+    """Starts one; `how` is `loop` or `once`. Its runs take so many seconds. With `most_bytes` no file that it writes may be larger."""
     output = policy.with_name(f"controller-{time.monotonic_ns()}.txt")
-    surroundings = {"GOODSIGHT_HOME": str(settings().root), "WATCHED_SECONDS": str(seconds), "WATCHED_END": end, **more}
-    process = _context.Process(target=_work, args=(str(policy), how, surroundings, str(output)))
+    surroundings = {"GOODSIGHT_HOME": str(settings().root), "WATCHED_SECONDS": str(seconds)}
+    process = _context.Process(target=_work, args=(str(policy), how, surroundings, str(output), most_bytes))
     process.start()
     return Started(process, output)
 
 
-def _work(policy: str, how: str, surroundings: dict[str, str], output: str) -> None:
+def _work(policy: str, how: str, surroundings: dict[str, str], output: str, most_bytes: int) -> None:
+    if most_bytes:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # writing more is an error then, as on a full disk
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, resource.RLIM_INFINITY))
     sys.stdout = sys.stderr = open(output, "w", buffering=1, encoding="utf-8")  # noqa: SIM115
     path = os.pathsep.join([str(HOUSE), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
     os.environ.update({**surroundings, "PYTHONPATH": path})
     settings.cache_clear()
     controller = Controller(Path(policy), Here(COMMAND))
-    leadership = Leadership(settings().ledger_url, seconds=2.0, patience=DEADLINE)
+    leadership = Leadership(settings().ledger_url, patience=DEADLINE)
     if how == "once":
         with leadership:
             made = controller.look(leads=leadership.take)

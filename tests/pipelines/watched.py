@@ -1,7 +1,7 @@
 """A home that a controller watches, as its tests need it: small versions of a catalogue, and a program in the place of `goodsight run`.
 
 The program is a run as far as a controller can tell: it holds the run's lock, keeps its state file and tells the ledger its end, all
-by the code of a real run; instead of the pipeline it waits for as long as WATCHED_SECONDS says, and does what WATCHED_END says.
+by the code of a real run; instead of the pipeline it waits for WATCHED_SECONDS, and the gate says no.
 """
 
 from __future__ import annotations
@@ -76,11 +76,9 @@ def main(arguments: list[str]) -> None:
         with open(root / "trained", "a", encoding="utf-8") as file:
             file.write(f"{run_id} {revision} {os.getpid()}\n")
         time.sleep(float(os.environ.get("WATCHED_SECONDS", "0")))
-        end = os.environ.get("WATCHED_END", "reject")
-        state = "FAILED" if end == "fail" else "SUCCEEDED"
-        told = {"data_verdict": "passed", "verdict": None if end == "fail" else end}
-        record.run(state, run_id, revision, "No space left on device" if end == "fail" else "", **told)
-        live.ended(state, "", **told)
+        told = {"data_verdict": "passed", "verdict": "reject"}
+        record.run("SUCCEEDED", run_id, revision, "", **told)
+        live.ended("SUCCEEDED", "", **told)
 
 
 if __name__ == "__main__":
