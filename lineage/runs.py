@@ -165,7 +165,7 @@ def _before(time: str, seconds: float) -> str:
 
 def _triggers(ledger_url: str) -> dict[str, int]:
     """run id -> the seq of the decision that started it."""
-    told = history.of_kind(ledger_url, "trigger").events
+    told = history.of_kind(ledger_url, "trigger", having='%"decision":"start"%').events  # most decisions are to wait
     return {event.payload["run_id"]: event.seq for event in told if event.payload.get("run_id")}
 
 
