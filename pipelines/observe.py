@@ -166,8 +166,9 @@ def _newer(root: Path, champion: Champion | None, data: Data) -> Data:
         return data
     try:
         changed, new = change(root, champion.revision, data.revision)
-    except GoodsightError as error:
-        return replace(data, changed=0.0, refused=error.message)
+    except Exception as error:  # of ours, of DVC's or of pyarrow's
+        why = error.message if isinstance(error, GoodsightError) else str(error)
+        return replace(data, changed=0.0, refused=f"It cannot be read: {why}")
     return replace(data, changed=changed, new_categories=new)
 
 

@@ -38,9 +38,12 @@ class Started:
     def until(self, true: Callable[[], bool]) -> None:
         deadline = time.monotonic() + DEADLINE
         while not true():
-            assert self.process.is_alive(), self.output.read_text()[-4000:]
-            assert time.monotonic() < deadline, self.output.read_text()[-4000:]
+            assert self.process.is_alive(), self.said()[-4000:]
+            assert time.monotonic() < deadline, self.said()[-4000:]
             time.sleep(0.05)
+
+    def said(self) -> str:
+        return self.output.read_text() if self.output.exists() else ""
 
     def kill(self) -> None:
         """As the kernel does when memory is short."""

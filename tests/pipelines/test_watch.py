@@ -135,7 +135,7 @@ def test_a_version_whose_bytes_are_gone_is_told_and_a_newer_one_is_taken(shop: S
             path.unlink()
     made = controller.look()
     assert made.decision == "wait" and not place.started
-    assert f"version {shop.revisions[1]} of the data cannot be read" in made.triggers[0].explanation
+    assert f"{shop.revisions[1]} was refused: It cannot be read" in made.triggers[0].explanation
     shop.add()
     assert controller.look().revision == shop.revisions[2]
 
@@ -201,7 +201,7 @@ def test_a_full_disk_ends_no_controller_and_once_there_is_room_the_run_starts(tm
     """No file of the controller may grow: the ledger takes nothing. Then the bound goes."""
     size = (settings().root / "ledger.db").stat().st_size
     working = process.start(policy_file(tmp_path), most_bytes=size)
-    working.until(lambda: working.output.read_text().count("failed:") >= 2)
+    working.until(lambda: working.said().count("failed:") >= 2)
     assert not Ledger(settings().ledger_url).events("trigger")
     assert working.process.pid
     resource.prlimit(working.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))

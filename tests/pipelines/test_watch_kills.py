@@ -7,10 +7,18 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
+from goodsight.errors import ConflictError
 from goodsight.settings import settings
 from lineage.event import Event
 from lineage.ledger import Ledger
 from lineage.runs import list_runs
+from monitoring.decision import decide
+from monitoring.policy import RetrainingPolicy
+from pipelines.observe import observe
+from pipelines.starting import Here
+from pipelines.watch import instant, keep
 from tests.pipelines import controller
 from tests.pipelines.watched import Shop, policy_file
 
@@ -59,7 +67,7 @@ def test_a_controller_that_is_killed_at_twenty_moments_runs_each_version_once(tm
             shop.add()
         working = controller.start(policy)
         working.process.join(draw.uniform(0.1, 1.1) * whole)
-        assert working.process.is_alive(), working.output.read_text()[-4000:]
+        assert working.process.is_alive(), working.said()[-4000:]
         working.kill()
         check_whole()
     shop.add()
@@ -77,37 +85,19 @@ def test_two_controllers_start_one_run(tmp_path: Path) -> None:
     both = [controller.start(policy, "once") for _ in range(2)]
     for each in both:
         each.process.join(controller.DEADLINE)
-    said = [each.output.read_text() for each in both]
+    said = [each.said() for each in both]
     assert sorted(text.split()[0] for text in said) == ["hold", "start"], "the second one led after the first, and saw its run"
     assert [revision for _, revision, _ in begun()] == shop.revisions
     assert len(ended()) == 1
     check_whole()
 
 
-def test_two_controllers_without_a_leader_start_one_run_all_the_same(tmp_path: Path) -> None:
-    """What `Leadership` is for is comfort: the ledger alone decides who of two was first."""
-    from concurrent.futures import ThreadPoolExecutor
-    from threading import Barrier
-
-    from goodsight.errors import ConflictError
-    from monitoring.decision import decide
-    from monitoring.policy import RetrainingPolicy
-    from pipelines.observe import observe
-    from pipelines.starting import Here
-    from pipelines.watch import instant, keep
-
+def test_of_two_that_decide_the_same_the_ledger_takes_one(tmp_path: Path) -> None:
+    """The leader spares others the work; the ledger alone decides who of two was first."""
     Shop(tmp_path / "shop")
-    policy, together = RetrainingPolicy.load(policy_file(tmp_path)), Barrier(2)
-
-    def one(_: int) -> str:
-        made = decide(policy, observe(policy, Here(), instant()))
-        together.wait()
-        try:
-            keep(made)
-        except ConflictError:
-            return "second"
-        return made.decision
-
-    with ThreadPoolExecutor(2) as both:
-        assert sorted(both.map(one, range(2))) == ["second", "start"]
-    assert len(decided()) == 1
+    policy = RetrainingPolicy.load(policy_file(tmp_path))
+    first, second = (decide(policy, observe(policy, Here(), instant())) for _ in range(2))
+    keep(second)
+    with pytest.raises(ConflictError):
+        keep(first)
+    assert [event.payload["run_id"] for event in decided()] == [second.run_id]
