@@ -59,22 +59,44 @@ def step(name: str, code: str = "", inputs: Mapping[str, Any] | None = None, **o
         yield
     except GoodsightError as error:
         emit("error", name=name, type=type(error).__name__, message=error.message, hint=error.hint)
+        _end(name, "failed", started)
         lineage.fail(error.message)
         sys.exit(error.exit_code)
     except Exception as error:
+        _end(name, "failed", started)
         lineage.fail(repr(error))
         raise
     for output, artifact in outputs.items():
         artifact.metadata["digest"] = sha256_folder(Path(artifact.path))
         artifact.metadata["dataset"] = f"{name}/{output}"
     lineage.complete(_data(output, artifact) for output, artifact in outputs.items())
-    emit(
-        "step",
-        name=name,
-        state="done",
-        seconds=round(time.monotonic() - started, 3),
-        peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-    )
+    _end(name, "done", started)
+
+
+def _end(name: str, state: str, started: float) -> None:
+    emit("step", name=name, state=state, **_used(time.monotonic() - started))
+
+
+def _used(seconds: float) -> dict[str, float]:
+    """What this process and those that it waited for took, its imports included: CPU- and GPU-seconds, and the most memory at once.
+
+    A GPU counts from the step's beginning to its end when the process used it: nobody else had it.
+    """
+    own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return {
+        "seconds": round(seconds, 3),
+        "cpu_seconds": round(sum(each.ru_utime + each.ru_stime for each in (own, children)), 3),
+        "gpu_seconds": round(seconds * _gpus(), 3),
+        "peak_rss_bytes": max(own.ru_maxrss, children.ru_maxrss) * 1024,
+    }
+
+
+def _gpus() -> int:
+    """How many GPUs this process has used."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return 0
+    return sum(torch.cuda.max_memory_allocated(each) > 0 for each in range(torch.cuda.device_count()))
 
 
 def _read(inputs: Mapping[str, Any]) -> Iterator[Data]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ class VerifiedCache(cache.LocalCache):
         super().__init__(cache_root)
         self.hits: list[str] = []
         self.outputs: dict[str, dict[str, Any]] = {}
+        self.on_hit: Callable[[str], None] = lambda name: None
         self._names: dict[str, str] = {}
 
     @staticmethod
@@ -43,6 +45,7 @@ class VerifiedCache(cache.LocalCache):
         if outputs is None or not all(_intact(value) for value in outputs.values()):
             return None
         self.hits.append(self._names[key])
+        self.on_hit(self._names[key])
         self.outputs[self._names[key]] = outputs
         return outputs
 

@@ -70,6 +70,7 @@ def run(
     policy: Annotated[Path | None, typer.Option(help="YAML file of the gate's policy (default: lineage/policy.yaml).")] = None,
     rollout: Annotated[bool, typer.Option("--rollout", help="Keep what serves; `goodsight rollout start` brings the version in.")] = False,
     runner: Annotated[Runner, typer.Option(help="Where steps run: in processes, or in containers of GOODSIGHT_IMAGE.")] = "process",
+    run_id: Annotated[str, typer.Option("--run-id", hidden=True, help="Id of the run; of one that did not succeed: it goes on.")] = "",
     home: Home = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no closing table.")] = False,
     as_json: Json = False,
@@ -87,7 +88,7 @@ def run(
     folder = None if revision else catalogue or _sample()
     name = folder.resolve().name if folder else ""
     release = "rollout" if rollout else "switch"
-    result = run_pipeline(Wanted(folder, name, architecture, size, seed, policy_text(policy), quiet, revision, release, runner))
+    result = run_pipeline(Wanted(folder, name, architecture, size, seed, policy_text(policy), quiet, revision, release, runner, run_id))
     if not quiet:
         closing_table(result)
     if as_json:

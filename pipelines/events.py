@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -50,8 +51,10 @@ class Story:
 class Listener:
     """A text stream in place of standard output while kfp.local runs; shows what a person wants to see, unless `quiet`."""
 
-    def __init__(self, log: Path, quiet: bool) -> None:
+    def __init__(self, log: Path, quiet: bool, heard: Callable[[dict[str, Any]], None] = lambda event: None) -> None:
+        """`heard` is told every event too."""
         log.parent.mkdir(parents=True, exist_ok=True)
+        self._tell = heard
         self.story = Story()
         self.console = Console(file=sys.__stderr__, quiet=quiet, highlight=False, soft_wrap=True)
         self._log = open(log, "a", encoding="utf-8")  # noqa: SIM115 - closed at the end of the block
@@ -90,6 +93,7 @@ class Listener:
             self._log.write(line + "\n")
         if event is not None:
             getattr(self, f"_on_{event['kind']}", lambda _: None)(event)
+            self._tell(event)
 
     def _on_progress(self, event: dict[str, Any]) -> None:
         name, total = event["what"], event["total"] or None
@@ -116,7 +120,7 @@ class Listener:
             return
         self.story.steps[event["name"]] = event["seconds"]
         self.story.peak_rss_bytes = max(self.story.peak_rss_bytes, event["peak_rss_bytes"])
-        self.console.print(f"  done in {event['seconds']:.1f} s", style="green")
+        self.console.print(f"  {event['state']} in {event['seconds']:.1f} s", style="green" if event["state"] == "done" else "red")
 
     def _on_error(self, event: dict[str, Any]) -> None:
         self.story.error = event

@@ -29,7 +29,7 @@ def _keys(home: Path | None) -> Keys:
 @app.command()
 def create(
     name: Name,
-    scope: Annotated[list[str] | None, typer.Option(help="predict or audit; may be given twice (default: predict).")] = None,
+    scope: Annotated[list[str] | None, typer.Option(help="predict, feedback or audit; may be given again (default: predict).")] = None,
     rate: Annotated[int, typer.Option(min=1, max=100_000, help="Requests a second.")] = 50,
     home: Home = None,
     as_json: Json = False,

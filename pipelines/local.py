@@ -9,7 +9,7 @@ import resource
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +18,10 @@ from goodsight.digests import sha256_json
 from goodsight.errors import ERRORS, GoodsightError
 from goodsight.files import exclusive, read_json, write_json
 from goodsight.settings import settings, silence_telemetry
-from lineage import champion, record
+from lineage import champion, history, record, runs
+from lineage.runs import Run
 from pipelines.events import Listener, Story
+from pipelines.live import Live, before, check_id, stoppable
 
 if TYPE_CHECKING:
     from kfp.dsl.graph_component import GraphComponent
@@ -39,38 +41,63 @@ class Wanted:
     revision: str = ""
     release: str = "switch"  # or `rollout`: the version waits for `goodsight rollout start`
     runner: str = "process"  # or `docker`: each step in a container of the image that a cluster would run it in
+    run_id: str = ""  # empty: a new one; of a run that did not succeed: that one goes on
 
 
 def run(wanted: Wanted) -> dict[str, Any]:
     """Runs the pipeline and returns the run's result, as `--json` prints it; the ledger has how it ended, whatever happens.
 
-    Raises `GoodsightError` when a step failed.
+    With a `run_id` that is known, the run that was lost, stopped or failed goes on, as it was asked for then. Raises `InputError`
+    when that one has succeeded, `GoodsightError` when a step failed.
     """
     root = settings().root
     _prepare_environment(root)
-    with exclusive(root / "run.lock", f"A run in {root}"):
-        started = time.monotonic()
-        run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}"
+    with exclusive(root / "run.lock", f"A run in {root}"), stoppable():
+        run_id = check_id(wanted.run_id) if wanted.run_id else f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}"
+        last = before(run_id, root, settings().ledger_url) if wanted.run_id else None
         os.environ["GOODSIGHT_RUN_ID"] = run_id
-        folder = root / "runs" / run_id
-        with Listener(folder / "run.log", wanted.quiet) as listener, _in_the_ledger(run_id, listener.story) as ended:
-            with contextlib.redirect_stdout(listener):
-                ended["revision"] = revision = _revision(wanted, root)
-            arguments = _arguments(wanted, revision, root)
-            outcome = _execute({**arguments, "run_id": run_id}, folder, listener, wanted.runner)
-            result = _result(run_id, arguments, outcome, root)
-            result["seconds"] = round(time.monotonic() - started, 3)
-            ended.update(result)
-        write_json(root / "runs" / run_id / "result.json", result)
+        with runs.living(runs.folder(root, run_id)):
+            return _run(run_id, _as_before(wanted, last), last, root)
+
+
+def _run(run_id: str, wanted: Wanted, last: Run | None, root: Path) -> dict[str, Any]:
+    place, started = runs.folder(root, run_id), time.monotonic()
+    live = Live(run_id, root, asked(wanted), last)
+    with Listener(place / "run.log", wanted.quiet, live.heard) as listener, _in_the_ledger(live, listener.story) as ended:
+        with contextlib.redirect_stdout(listener):
+            ended["revision"] = revision = _revision(wanted, root)
+        arguments = _arguments(wanted, revision, root, last)
+        live.know(revision=revision, asked={**live.run.asked, "champion": arguments["champion"]})
+        outcome = _execute({**arguments, "run_id": run_id}, place, listener, wanted.runner, live)
+        result = _result(run_id, arguments, outcome, root)
+        result["seconds"] = round(time.monotonic() - started, 3)
+        write_json(place / "result.json", result)
         _remember(arguments, result, root)
+        ended.update(result)
     return result
 
 
+def asked(wanted: Wanted) -> dict[str, Any]:
+    """What the user asked for, as JSON."""
+    told = {name: value for name, value in vars(wanted).items() if name not in ("run_id", "quiet")}
+    return {**told, "catalogue": str(wanted.catalogue.resolve()) if wanted.catalogue else None}
+
+
+def _as_before(wanted: Wanted, last: Run | None) -> Wanted:
+    """A run that goes on is asked for as it was; data that it has imported are not imported again."""
+    if last is None or not last.asked:
+        return wanted
+    known = {each.name for each in fields(Wanted)}
+    told = {name: value for name, value in last.asked.items() if name in known}
+    folder = Path(told["catalogue"]) if told.get("catalogue") and not last.revision else None
+    return replace(wanted, **{**told, "catalogue": folder, "revision": last.revision or told.get("revision", "")})
+
+
 @contextlib.contextmanager
-def _in_the_ledger(run_id: str, story: Story) -> Iterator[dict[str, Any]]:
+def _in_the_ledger(live: Live, story: Story) -> Iterator[dict[str, Any]]:
     """Tells the ledger how a run ended, and why, what it cost and what came of it: what is known by then of its result."""
-    known: dict[str, Any] = {"revision": ""}
-    started, state, cause = time.monotonic(), "SUCCEEDED", ""
+    known: dict[str, Any] = {"revision": live.run.revision}
+    state, cause = "SUCCEEDED", ""
     try:
         yield known
     except BaseException as error:
@@ -78,19 +105,25 @@ def _in_the_ledger(run_id: str, story: Story) -> Iterator[dict[str, Any]]:
         cause = error.message if isinstance(error, GoodsightError) else repr(error)
         raise
     finally:
-        record.run(
-            state,
-            run_id,
-            known["revision"],
-            cause,
-            [known.get("snapshot"), known.get("candidate")],
-            seconds=round(time.monotonic() - started, 3),
-            steps=story.steps,
-            cached=[step["name"] for step in known.get("steps", []) if step["cached"]],
-            data_verdict=known.get("data_verdict"),
-            verdict=known.get("verdict"),
-            version=known.get("model_version"),
-        )
+        came = {"data_verdict": known.get("data_verdict"), "verdict": known.get("verdict"), "version": known.get("model_version")}
+        try:
+            record.run(
+                state,
+                live.run.run_id,
+                known["revision"],
+                cause,
+                [known.get("snapshot"), known.get("candidate")],
+                seconds=round(time.monotonic() - live.begun, 3),
+                steps=story.steps,
+                cached=[step["name"] for step in known.get("steps", []) if step["cached"]],
+                started=live.run.started,
+                asked=live.run.asked,
+                costs=live.costs(),
+                failed=live.failed,
+                **came,
+            )
+        finally:
+            live.ended(state, cause, **came)
 
 
 def _revision(wanted: Wanted, root: Path) -> str:
@@ -114,7 +147,7 @@ def _prepare_environment(root: Path) -> None:
     os.environ.setdefault("PYTHONWARNINGS", "ignore")
 
 
-def _arguments(wanted: Wanted, revision: str, root: Path) -> dict[str, Any]:
+def _arguments(wanted: Wanted, revision: str, root: Path, last: Run | None = None) -> dict[str, Any]:
     """The pipeline's arguments. A run that is asked again is compared with the champion of the first time, so it hits the cache."""
     arguments: dict[str, Any] = {
         "revision": revision,
@@ -130,10 +163,18 @@ def _arguments(wanted: Wanted, revision: str, root: Path) -> dict[str, Any]:
     version = now.version if now else ""
     memory = _memory(arguments, root)
     if memory.exists():
-        before = read_json(memory)
-        if before["model_version"] == version:
-            version = before["champion"]
+        known = read_json(memory)
+        if known["model_version"] == version:
+            version = known["champion"]
+    if last is not None and version and version in _registered_since(last.started):
+        version = last.asked.get("champion", version)
     return {**arguments, "champion": version}
+
+
+def _registered_since(time: str) -> set[str]:
+    """Versions that were registered since a run began: its own, for no other one runs in this home."""
+    told = history.of_kind(settings().ledger_url, "registration").events
+    return {event.payload["version"] for event in told if event.time >= time}
 
 
 def _overrides() -> str:
@@ -165,7 +206,7 @@ class Outcome:
     outputs: dict[str, dict[str, Any]]
 
 
-def _execute(arguments: dict[str, Any], folder: Path, listener: Listener, runner: str) -> Outcome:
+def _execute(arguments: dict[str, Any], folder: Path, listener: Listener, runner: str, live: Live) -> Outcome:
     from kfp import local
 
     from pipelines.cache import install
@@ -175,6 +216,7 @@ def _execute(arguments: dict[str, Any], folder: Path, listener: Listener, runner
     root = settings().root
     local.init(runner_of(runner, folder), pipeline_root=str(root / "pipeline"), workspace_root=str(folder / "workspace"))
     cache = install(root / "cache")
+    cache.on_hit = live.cached
     logging.getLogger().setLevel(logging.WARNING)
     with warnings.catch_warnings(), contextlib.redirect_stdout(listener):
         warnings.simplefilter("ignore")

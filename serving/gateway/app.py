@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving.gateway import health, inference_protocol, openapi, routes, shop
+from serving.gateway import feedback, health, inference_protocol, openapi, routes, shop
 from serving.gateway.boundary import Boundary
 from serving.gateway.gateway import Gateway
 from serving.gateway.problems import Problem
@@ -24,6 +24,7 @@ def create(gateway: Gateway, tracer: Tracer | None = None) -> FastAPI:
     """The application that answers for `gateway`, its requests in spans where there is a tracer."""
     app = FastAPI(title="Goodsight", version=openapi.VERSION, docs_url=None, redoc_url=None, openapi_url="/openapi.json")
     app.include_router(routes.router(gateway))
+    app.include_router(feedback.router(gateway))
     app.include_router(inference_protocol.router(gateway))
     app.include_router(health.router(gateway))
     app.include_router(shop.router(gateway))

@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from starlette.requests import Request
 
 from goodsight.settings import settings
+from lineage.feedback_log import FeedbackLog, Given, Taken
 from serving.gateway.access import Access
 from serving.gateway.metrics import Metrics
 from serving.gateway.passports import Passports
 from serving.gateway.upstream import Upstream
 from serving.shelf import Shelf, served
 
+Give = Callable[[Given, str], Taken]
+
+
+def giving(url: str = "") -> Give:
+    """Gives to the log at a SQLAlchemy URL (default: that of the settings), which is opened when the first piece comes."""
+    opened = lru_cache(maxsize=1)(lambda: FeedbackLog(url or settings().predictions_url))
+    return lambda given, key: opened().give(given, key)
+
 
 @dataclass
 class Gateway:
     """`seconds` is what one request may take; `passport` tells what stands behind an answer, or raises `InputError`,
-    and `shelf` shows what is served."""
+    `shelf` shows what is served, and `feedback` keeps what is said of an answer, by the name of a key."""
 
     upstream: Upstream
     seconds: float
     passport: Passports
     access: Access = field(default_factory=Access)
     shelf: Shelf = field(default_factory=lambda: Shelf(served(settings().root)))
+    feedback: Give = field(default_factory=lambda: giving())
     stopping: bool = False
 
     def __post_init__(self) -> None:

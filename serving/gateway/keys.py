@@ -19,7 +19,7 @@ from goodsight.digests import sha256_bytes
 from goodsight.errors import GoodsightError, InputError
 from lineage.database import engine
 
-SCOPES = ("predict", "audit")
+SCOPES = ("predict", "feedback", "audit")
 PREFIX = "gs_"
 
 metadata = MetaData()
@@ -85,7 +85,7 @@ class Keys:
         """A new key, which is kept nowhere. Raises `InputError` when the name has one, or a scope does not exist."""
         wrong = set(scopes) - set(SCOPES)
         if wrong or not scopes:
-            raise InputError(f"{', '.join(sorted(wrong)) or 'Nothing'} is no scope.", f"Scopes are {' and '.join(SCOPES)}.")
+            raise InputError(f"{', '.join(sorted(wrong)) or 'Nothing'} is no scope.", f"Scopes are {', '.join(SCOPES)}.")
         if not name.strip() or self._current(name):
             raise InputError(f"The name {name!r} is empty or has a key already.", f"Choose another, or: goodsight keys rotate {name}")
         return self._insert(name, ",".join(sorted(set(scopes))), rate)

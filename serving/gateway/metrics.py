@@ -44,6 +44,12 @@ class Metrics:
             "goodsight_request_seconds", "Seconds of a request.", ("route",), registry=self._registry, buckets=BUCKETS
         )
 
+        self._feedback = Counter("goodsight_feedback", "Pieces of feedback that came.", ("kind", "result"), registry=self._registry)
+
+    def feedback(self, kind: str, result: str) -> None:
+        """Counts one piece: `result` is new, known (said before) or refused."""
+        self._feedback.labels(kind, result).inc()
+
     def record(self, route: str, status: int, version: str, seconds: float) -> None:
         """Counts one request; `status` 0 is a caller who got no answer."""
         self._requests.labels(route, str(status), version).inc()

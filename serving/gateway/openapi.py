@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 import goodsight
+from serving.gateway import pieces
 from serving.gateway.inference_protocol import InferenceRequest
 from serving.gateway.problems import MEDIA_TYPE, ProblemDetails
 from serving.gateway.schemas import FORMS, LARGEST_BATCH, MEDIA, REQUESTS, example
@@ -22,6 +23,7 @@ PROBLEMS = {
     403: "The key does not have the scope, or the page is of another origin.",
     404: "Nothing has this id.",
     408: "The body did not come in time.",
+    409: "Something else was said of the same before, or the answer has had its share of feedback.",
     413: "The body or a medium is too large.",
     415: "The body has a content type that is not read.",
     421: "The server does not answer to this Host.",
@@ -35,6 +37,7 @@ STATUSES = {
     "similar": (400, 401, 403, 404, 421, 429, 503, 504),
     "explain": PREDICTING,
     **dict.fromkeys(("passport", "passport_page", "thumbnail", "facets"), (400, 401, 403, 404, 421, 429)),
+    "feedback": (400, 401, 403, 404, 408, 409, 413, 415, 421, 429, 503),
     "model_metadata": (401, 403, 421, 429),
     "version_metadata": (400, 401, 403, 404, 421, 429),
     "model_ready": (401, 403, 421, 429, 503),
@@ -56,7 +59,7 @@ def document(app: FastAPI) -> dict[str, Any]:
 
 def _document(app: FastAPI) -> dict[str, Any]:
     made = get_openapi(title=app.title, version=app.version, summary="Names categories, finds and recommends products.", routes=app.routes)
-    models: list[type[BaseModel]] = [*FORMS.values(), ProblemDetails, InferenceRequest]
+    models: list[type[BaseModel]] = [*FORMS.values(), *pieces.MODELS, ProblemDetails, InferenceRequest]
     _, definitions = models_json_schema([(model, "validation") for model in models], ref_template=REF + "{model}")
     schemas = made.setdefault("components", {}).setdefault("schemas", {})
     for name in ("HTTPValidationError", "ValidationError"):
@@ -79,6 +82,9 @@ def _complete(operation: dict[str, Any], path: str) -> None:
         answered = operation["responses"]["200"]["content"]["application/json"]
         answered["schema"] = {"anyOf": [answered["schema"], _responses(answered["schema"])]}
         answered["example"] = example(task)
+    if task == "feedback":
+        operation["requestBody"] = pieces.body(REF)
+        operation["responses"]["200"]["content"]["application/json"]["schema"] = pieces.answered(REF)
     if task.endswith("_infer"):
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": {"$ref": f"{REF}InferenceRequest"}}}}
     if path.startswith("/v1/") or "/models/" in path:

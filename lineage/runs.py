@@ -1,0 +1,244 @@
+"""The runs of the pipeline: what goes on now, as its process writes it under home, and what ended, as the ledger tells it.
+
+    <home>/runs/<id>/state.json    the run as of its last step event; written whole by the process that runs it
+    <home>/runs/<id>/alive         a lock that this process holds: how another container sees that it lives
+
+A process id alone proves nothing, since ids are used again: with it goes when the process was created, and the namespace in which
+the id counts. A run whose process is gone without a word is LOST; the same command under the same id goes on with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from goodsight.errors import GoodsightError, NotFoundError
+from goodsight.files import read_json, write_json
+from lineage import history
+from lineage.event import Event
+
+STATES = ("RUNNING", "SUCCEEDED", "FAILED", "STOPPED", "LOST")
+STATE, ALIVE = "state.json", "alive"
+CLOCK_SECONDS = 2.0  # the creation time of one process may read this much apart after the clock was set
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a run. A step that came from the cache took and cost nothing; None is what nobody measured."""
+
+    name: str
+    state: str = "SUCCEEDED"  # or RUNNING, FAILED
+    seconds: float = 0.0
+    cached: bool = False
+    started: str = ""
+    cpu_seconds: float | None = None
+    gpu_seconds: float | None = None
+    peak_rss_bytes: int | None = None
+    energy_kwh: float | None = None
+    cost: float | None = None  # money, by the table of prices of the run
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: `asked` are its arguments, `trigger` the seq of the decision that started it, `since` when its last attempt began."""
+
+    run_id: str
+    state: str
+    started: str = ""  # ISO 8601, UTC
+    ended: str | None = None
+    revision: str = ""
+    cause: str = ""  # why it did not succeed
+    asked: dict[str, Any] = field(default_factory=dict)
+    steps: list[Step] = field(default_factory=list)
+    verdict: str | None = None
+    version: str | None = None
+    data_verdict: str | None = None
+    trigger: int | None = None
+    pid: int | None = None
+    seconds: float | None = None  # of the last attempt, once it ended
+    since: str = ""
+    currency: str = ""
+    created: float = 0.0  # of the process; 0: not known
+    namespace: int = 0  # of the process id; 0: here
+
+    @property
+    def live(self) -> bool:
+        return self.state == "RUNNING"
+
+    @property
+    def cost(self) -> float | None:
+        """Money that its steps cost; None when nobody measured it."""
+        return _sum(step.cost for step in self.steps)
+
+    @property
+    def gpu_seconds(self) -> float:
+        return _sum(step.gpu_seconds for step in self.steps) or 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """As `goodsight runs --json` prints it."""
+        return {**asdict(self), "cost": self.cost}
+
+    @staticmethod
+    def of(value: Mapping[str, Any]) -> Run:
+        """The run in the JSON of a state file; what it does not tell has its default."""
+        told = {each.name: value[each.name] for each in fields(Run) if each.name in value}
+        known = {each.name for each in fields(Step)}
+        told["steps"] = [Step(**{name: one for name, one in step.items() if name in known}) for step in value.get("steps", [])]
+        return Run(**told)
+
+
+def _sum(values: Iterator[float | None]) -> float | None:
+    told = [value for value in values if value is not None]
+    return sum(told) if told else None
+
+
+def folder(root: Path, run_id: str) -> Path:
+    return root / "runs" / run_id
+
+
+def list_runs(root: Path, ledger_url: str) -> list[Run]:
+    """Every run that home or the ledger tells of, newest first. Raises `GoodsightError` when the ledger cannot be read."""
+    ended = {event.payload["run_id"]: event for event in history.of_kind(ledger_url, "run").events}
+    triggers = _triggers(ledger_url)
+    kept = {run.run_id: run for run in _kept(root)}
+    found = [_merged(kept.get(name), ended.get(name), root) for name in {**kept, **ended}]
+    found = [replace(run, trigger=triggers.get(run.run_id, run.trigger)) for run in found]
+    return sorted(found, key=lambda run: (run.since or run.started, run.run_id), reverse=True)
+
+
+def find(root: Path, ledger_url: str, wanted: str) -> Run:
+    """The run whose id is or starts with `wanted`; `last` is the newest. Raises `NotFoundError` where none or several are."""
+    runs = list_runs(root, ledger_url)
+    if wanted == "last" and runs:
+        return runs[0]
+    found = [run for run in runs if run.run_id == wanted] or [run for run in runs if wanted and run.run_id.startswith(wanted)]
+    if len(found) == 1:
+        return found[0]
+    what = f"{len(found)} runs start with {wanted!r}" if found else f"There is no run {wanted!r}"
+    raise NotFoundError(f"{what}.", "See them with: goodsight runs list")
+
+
+def of_ledger(event: Event) -> Run:
+    """The run that a `run` event tells of."""
+    told = event.payload
+    costs = told.get("costs") or {}
+    seconds = told.get("seconds")
+    took, failed = told.get("steps") or {}, told.get("failed") or []
+    steps = [Step(name, cached=True) for name in told.get("cached") or () if name not in took]
+    for name in dict.fromkeys((*took, *failed)):
+        state = "FAILED" if name in failed else "SUCCEEDED"
+        steps.append(Step(name, state, **{"seconds": took.get(name, 0.0), **costs.get(name, {})}))
+    return Run(
+        run_id=told["run_id"],
+        state=_state(told["state"]),
+        started=told.get("started") or _before(event.time, seconds or 0.0),
+        ended=event.time,
+        revision=told.get("revision") or "",
+        cause=told.get("cause") or "",
+        asked=told.get("asked") or {},
+        steps=steps,
+        verdict=told.get("verdict"),
+        version=told.get("version"),
+        data_verdict=told.get("data_verdict"),
+        seconds=seconds,
+        currency=told.get("currency") or "",
+    )
+
+
+def _state(told: str) -> str:
+    """Kubeflow has states of its own for a run that was stopped."""
+    return {"CANCELLED": "STOPPED", "CANCELED": "STOPPED", "CANCELLING": "STOPPED", "SKIPPED": "SUCCEEDED"}.get(told, told)
+
+
+def _before(time: str, seconds: float) -> str:
+    return (datetime.fromisoformat(time) - timedelta(seconds=seconds)).isoformat(timespec="microseconds")
+
+
+def _triggers(ledger_url: str) -> dict[str, int]:
+    """run id -> the seq of the decision that started it."""
+    told = history.of_kind(ledger_url, "trigger").events
+    return {event.payload["run_id"]: event.seq for event in told if event.payload.get("run_id")}
+
+
+def _kept(root: Path) -> Iterator[Run]:
+    for path in (root / "runs").glob(f"*/{STATE}"):
+        with contextlib.suppress(GoodsightError, TypeError, AttributeError):  # a run that was removed just now, or a file of another kind
+            yield Run.of(read_json(path))
+
+
+def _merged(kept: Run | None, event: Event | None, root: Path) -> Run:
+    """The ledger ends a run; a later attempt of it, which goes on or was lost, is told by its state file."""
+    if kept is None:
+        assert event is not None
+        return of_ledger(event)
+    if event is not None and event.time >= kept.since:
+        told = of_ledger(event)
+        return replace(told, started=kept.started or told.started, asked=told.asked or kept.asked, pid=kept.pid)
+    return kept if not kept.live or alive(root, kept) else replace(kept, state="LOST")
+
+
+def alive(root: Path, run: Run) -> bool:
+    """Whether the process of a run lives: by its id, or, where ids of its namespace mean nothing, by the lock that it holds."""
+    if run.namespace not in (0, namespace()):
+        return _held(folder(root, run.run_id) / ALIVE)
+    import psutil
+
+    try:
+        process = psutil.Process(run.pid or 0)
+        same = not run.created or abs(process.create_time() - run.created) < CLOCK_SECONDS
+        return run.pid is not None and same and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def namespace() -> int:
+    """The namespace of this process's ids: a container has its own. 0 where there are none."""
+    try:
+        return Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:
+        return 0
+
+
+def _held(lock: Path) -> bool:
+    try:
+        descriptor = os.open(lock, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+@contextlib.contextmanager
+def living(place: Path) -> Iterator[None]:
+    """Holds the lock of the run in the folder `place`, as long as this process lives and the block goes on."""
+    place.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(place / ALIVE, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def by_this_process(run: Run) -> Run:
+    """The run as one that this process runs."""
+    import psutil
+
+    return replace(run, pid=os.getpid(), created=psutil.Process().create_time(), namespace=namespace())
+
+
+def keep(root: Path, run: Run) -> None:
+    """Writes the state file of a run, whole."""
+    write_json(folder(root, run.run_id) / STATE, asdict(run))
