@@ -21,6 +21,7 @@ from pipelines import (
     models_command,
     pipeline_command,
     rollout_command,
+    watch_command,
 )
 from pipelines.bulk_command import answer_catalogue
 from pipelines.options import WHICH, Home, Json, home_of, policy_text, print_json, refused
@@ -41,6 +42,7 @@ app.add_typer(keys_command.app, name="keys")
 app.add_typer(models_command.app, name="models")
 app.add_typer(pipeline_command.app, name="pipeline")
 app.add_typer(rollout_command.app, name="rollout")
+app.command("watch")(watch_command.watch)
 
 Runner = Literal["process", "docker"]
 Count = Annotated[int, typer.Option("-k", min=1, max=100, help="How many answers.")]
