@@ -65,7 +65,7 @@ def test_a_sketch_keeps_distances_and_is_the_same_everywhere() -> None:
     assert sketches.shape == (200, SKETCH)
     true, seen = (np.linalg.norm(each[:100] - each[100:], axis=1) for each in (vectors, sketches))
     assert 0.9 < np.mean(seen / true) < 1.1
-    assert sketch(np.eye(256, dtype=np.float32)[0])[:3] == [0.1607, 0.1328, -0.0045], "sketches of the log and of references are of one kind"
+    assert sketch(np.eye(256, dtype=np.float32)[0])[:3] == [0.1607, 0.1328, -0.0045], "references keep their meaning"
     assert np.linalg.norm(chances(np.array([1.0, 2.0, -50.0]))) == pytest.approx(1.0)
 
 
