@@ -64,6 +64,7 @@ class Run:
     seconds: float | None = None  # of the last attempt, once it ended
     since: str = ""
     currency: str = ""
+    spent: float = 0.0  # money of attempts before the last one
     created: float = 0.0  # of the process; 0: not known
     namespace: int = 0  # of the process id; 0: here
 
@@ -73,8 +74,9 @@ class Run:
 
     @property
     def cost(self) -> float | None:
-        """Money that its steps cost; None when nobody measured it."""
-        return _sum(step.cost for step in self.steps)
+        """Money that it cost, all attempts together; None when nobody measured it."""
+        known = _sum(step.cost for step in self.steps)
+        return self.spent if known is None and self.spent else None if known is None else known + self.spent
 
     @property
     def gpu_seconds(self) -> float:
@@ -148,6 +150,7 @@ def of_ledger(event: Event) -> Run:
         data_verdict=told.get("data_verdict"),
         seconds=seconds,
         currency=told.get("currency") or "",
+        spent=told.get("spent") or 0.0,
     )
 
 

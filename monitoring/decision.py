@@ -41,7 +41,6 @@ class Decision:
         return [each.name for each in self.constraints if each.holds] if self.decision == "hold" else []
 
     def to_json(self) -> dict[str, Any]:
-        newest = self.seen.drift[-1] if self.seen.drift else None
         return {
             "decision": self.decision,
             "run_id": self.run_id,
@@ -52,9 +51,9 @@ class Decision:
             "champion": self.seen.champion.version if self.seen.champion else None,
             "revision": self.revision,
             "asked": self.asked,
-            "drift": {"until": newest.until.isoformat(), "findings": list(newest.findings)} if newest else None,
+            "drift": self.seen.report,
             "by": "person" if MANUAL in self.due else "watch",
-            "observed": self.seen.to_json(),
+            "observed": {**self.seen.to_json(), "report": None},
         }
 
 

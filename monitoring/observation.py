@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 CHAMPION, DATA, RUNS, DRIFT, RATES, MAKERS = "champion", "data", "runs", "drift", "rates", "makers"  # keys of `Observation.unknown`
+KEPT = ("name", "group", "slice", "test", "effect", "bound", "adjusted_p", "drifted", "current_n")  # of a finding
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,17 @@ class Data:
 
 @dataclass(frozen=True)
 class Window:
-    """Drift of one window of traffic, which ended at `until`; `findings` as in `DriftReport.to_json`."""
+    """What drifted in one window of traffic, which ended at `until`: `findings` as in `DriftReport.to_json`, without figures of detail."""
 
     until: datetime
     version: str  # the champion that answered
     findings: tuple[dict[str, Any], ...]
+
+    @staticmethod
+    def of(report: dict[str, Any], until: datetime) -> Window:
+        """The window of a report as `DriftReport.to_json` tells it; of what was not compared nothing drifts."""
+        kept = [{name: each[name] for name in KEPT if name in each} for each in report["findings"] if each["drifted"]]
+        return Window(until, report.get("version", ""), tuple(kept))
 
 
 @dataclass(frozen=True)
@@ -114,6 +121,8 @@ class Observation:
 
     now: datetime
     sequence: int = 0  # of the newest `trigger` event in the ledger
+    report: dict[str, Any] | None = None  # the newest drift report whole, when it is of this look
+    previous: datetime | None = None  # when the decision before was made
     first: datetime | None = None  # when the first decision was made; None: this is the first
     champion: Champion | None = None
     data: tuple[Data, ...] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import time
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo
 
 import yaml
@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from goodsight.digests import sha256_json
 from goodsight.errors import InputError
+from monitoring.drift_policy import DriftPolicy
 from monitoring.observation import EPOCH
 
 POLICY = Path(__file__).with_name("retraining.yaml")
@@ -63,15 +64,14 @@ class NewData(_Strict):
 
 
 class Drift(_Strict):
-    """The same drift of one of these groups in so many windows, one after the other."""
+    """The same drift of one of these groups in so many windows in a row as `drift` of the policy wants."""
 
     kind: Literal["drift"]
     groups: list[Group] = Field(min_length=1)
-    windows: int = Field(default=2, ge=1)
 
 
 class Decay(_Strict):
-    """A rate that arriving labels show to be lower than its reference by more than `drop`."""
+    """A rate that arriving labels show to be lower than in the champion's first days, by more than `drop`."""
 
     kind: Literal["decay"]
     rates: list[str] = Field(min_length=1)
@@ -96,6 +96,13 @@ class AllOf(_Strict):
 
 class AnyOf(_Strict):
     any: list[str | AllOf | AnyOf] = Field(min_length=1)
+
+
+class RateDays(_Strict):
+    """Which answers the rates are of: the last `days`, beside the first `reference_days` of the champion."""
+
+    days: float = Field(default=14, gt=0)
+    reference_days: float = Field(default=14, gt=0)
 
 
 class Asked(_Strict):
@@ -160,7 +167,8 @@ class RetrainingPolicy(_Strict):
     retries: Retries = Retries()
     budget: Budget = Budget()
     quiet_hours: list[QuietHours] = []
-    drift: dict[str, Any] = {}
+    rates: RateDays = RateDays()
+    drift: DriftPolicy = DriftPolicy()
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:

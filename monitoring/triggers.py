@@ -38,7 +38,7 @@ class Fired:
 
 def judge(policy: RetrainingPolicy, seen: Observation) -> list[Fired]:
     """Every trigger of the policy, then the maximum age and a person's wish where there are such."""
-    judged = [_one(name, trigger, seen) for name, trigger in policy.triggers.items()]
+    judged = [_one(name, trigger, seen, policy) for name, trigger in policy.triggers.items()]
     if policy.maximum_age_days is not None:
         judged.append(_age(policy.maximum_age_days, seen))
     if seen.request:
@@ -47,12 +47,12 @@ def judge(policy: RetrainingPolicy, seen: Observation) -> list[Fired]:
     return judged
 
 
-def _one(name: str, trigger: Any, seen: Observation) -> Fired:
+def _one(name: str, trigger: Any, seen: Observation, policy: RetrainingPolicy) -> Fired:
     needs, by = JUDGES[trigger.kind]
     for part in needs:
         if part in seen.unknown:
             return Fired(name, trigger.kind, False, explanation=f"Not judged, the {part} cannot be seen: {seen.unknown[part]}")
-    fired, since, figures, explanation = by(trigger, seen)
+    fired, since, figures, explanation = by(trigger, seen, policy)
     began = (since if trigger.kind in OF_ITS_OWN else min(seen.since.get(name, since), since)) if fired else None
     return Fired(name, trigger.kind, fired, began.isoformat() if began else None, figures, explanation)
 
@@ -60,7 +60,7 @@ def _one(name: str, trigger: Any, seen: Observation) -> Fired:
 Judged = tuple[bool, datetime, dict[str, Any], str]
 
 
-def _schedule(trigger: Schedule, seen: Observation) -> Judged:
+def _schedule(trigger: Schedule, seen: Observation, policy: RetrainingPolicy) -> Judged:
     """Due from an instant of the calendar on, until a run starts or the time is over."""
     local = seen.now.astimezone(ZoneInfo(trigger.timezone))
     last = next(CronSim(trigger.cron, local + timedelta(minutes=1), reverse=True)).astimezone(UTC)
@@ -83,7 +83,7 @@ def _answered(seen: Observation, tick: datetime) -> bool:
     return any(run.started >= tick and run.state in ("RUNNING", "SUCCEEDED", "STOPPED") for run in runs.values())
 
 
-def _new_data(trigger: NewData, seen: Observation) -> Judged:
+def _new_data(trigger: NewData, seen: Observation, policy: RetrainingPolicy) -> Judged:
     """The newest version that is not refused, beside what the champion learned from."""
     usable = [each for each in seen.data if not each.refused]
     newest = usable[-1] if usable else None
@@ -103,23 +103,33 @@ def _refusals(seen: Observation) -> str:
     return f"; {refused[-1].revision} was refused: {refused[-1].refused.rstrip('.')}" if refused else ""
 
 
-def _drift(trigger: Drift, seen: Observation) -> Judged:
-    """What drifted in each of the last windows that the champion answered."""
-    windows = [each for each in seen.drift if seen.champion and each.version == seen.champion.version][-trigger.windows :]
+def _drift(trigger: Drift, seen: Observation, policy: RetrainingPolicy) -> Judged:
+    """What drifted in each of the last windows that the champion answered, the ends of which lie apart."""
+    windows = _row(seen, policy)
     newest = _drifted(windows[-1], trigger) if windows else {}
-    lasting = set(newest).intersection(*(_drifted(each, trigger) for each in windows)) if len(windows) == trigger.windows else set()
+    wanted = policy.drift.consecutive
+    lasting = set(newest).intersection(*(_drifted(each, trigger) for each in windows)) if len(windows) == wanted else set()
     figures = {"windows": len(windows), "drifted": [_figures(newest[each]) for each in sorted(newest)]}
     figures["lasting"] = [" ".join(each).strip() for each in sorted(lasting)]
     if lasting:
         worst = sorted(lasting, key=lambda each: -newest[each]["effect"] / (newest[each]["bound"] or 1))[:NAMED]
-        named = ", ".join(f"{newest[each]['name']}{_slice(newest[each])} {newest[each]['effect']:.3g}" for each in worst)
+        named = ", ".join(f"{name}{_slice(place)} by {newest[name, place]['effect']:.3g}" for name, place in worst)
         more = f" and {len(lasting) - NAMED} more" if len(lasting) > NAMED else ""
-        told = f"{named}{more} drifted in {trigger.windows} {'windows' if trigger.windows > 1 else 'window'}."
-        return True, windows[0].until, figures, told
+        return True, windows[0].until, figures, f"{named}{more} drifted in {wanted} {'windows' if wanted > 1 else 'window'}."
     groups = ", ".join(trigger.groups)
     if newest:
-        return False, seen.now, figures, f"{len(newest)} of {groups} drifted, not yet in {trigger.windows} windows."
-    return False, seen.now, figures, f"Nothing of {groups} drifted in {len(windows)} of {trigger.windows} windows."
+        return False, seen.now, figures, f"{len(newest)} of {groups} drifted, not yet in {wanted} windows."
+    return False, seen.now, figures, f"Nothing of {groups} drifted in {len(windows)} of {wanted} windows."
+
+
+def _row(seen: Observation, policy: RetrainingPolicy) -> list[Window]:
+    """The newest windows of the champion whose ends lie `hours_between` apart, as many as drift must last; oldest first."""
+    row: list[Window] = []
+    for window in reversed([each for each in seen.drift if seen.champion and each.version == seen.champion.version]):
+        apart = not row or row[0].until - window.until >= timedelta(hours=policy.drift.hours_between)
+        if apart and len(row) < policy.drift.consecutive:
+            row.insert(0, window)
+    return row
 
 
 def _drifted(window: Window, trigger: Drift) -> dict[tuple[str, str], dict[str, Any]]:
@@ -132,11 +142,11 @@ def _figures(finding: dict[str, Any]) -> dict[str, Any]:
     return {name: finding.get(name) for name in ("name", "group", "slice", "effect", "bound", "adjusted_p")}
 
 
-def _slice(finding: dict[str, Any]) -> str:
-    return f" ({finding['slice']})" if finding.get("slice") and finding["slice"] != "all" else ""
+def _slice(place: str) -> str:
+    return f" ({place})" if place not in ("", "all") else ""
 
 
-def _decay(trigger: Decay, seen: Observation) -> Judged:
+def _decay(trigger: Decay, seen: Observation, policy: RetrainingPolicy) -> Judged:
     """Newcombe's interval of the difference of two rates: fired where its lower end is above `drop`."""
     found, shown = {}, []
     for rate in (each for each in seen.rates if each.name in trigger.rates):
@@ -171,7 +181,7 @@ def _share(part: int, whole: int) -> float:
     return round(part / whole, 4) if whole else 0.0
 
 
-def _makers(trigger: Makers, seen: Observation) -> Judged:
+def _makers(trigger: Makers, seen: Observation, policy: RetrainingPolicy) -> Judged:
     """What the champion was made with beside what is here now; what is not known of either is no change."""
     made = seen.champion.makers if seen.champion else {}
     other = [name for name in trigger.of if made.get(name) and seen.makers.get(name) and made[name] != seen.makers[name]]
@@ -191,7 +201,7 @@ def _age(days: float, seen: Observation) -> Fired:
     return Fired(MAXIMUM_AGE, "age", fired, due.isoformat() if fired else None, {"days": round(age, 2), "of": days}, told)
 
 
-JUDGES: dict[str, tuple[tuple[str, ...], Callable[[Any, Observation], Judged]]] = {
+JUDGES: dict[str, tuple[tuple[str, ...], Callable[[Any, Observation, RetrainingPolicy], Judged]]] = {
     "schedule": ((), _schedule),
     "snapshot": ((observation.DATA, observation.CHAMPION), _new_data),
     "drift": ((observation.DRIFT, observation.CHAMPION), _drift),

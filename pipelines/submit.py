@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
 import os
 import tempfile
@@ -46,10 +47,10 @@ class Kubeflow:
             self._client = _client(self.endpoint)
             self._experiment = self._client.create_experiment(experiment, namespace=self._namespace).experiment_id
 
-    def submit(self, pipeline: Name, arguments: dict[str, Any], service_account: str = "") -> dict[str, Any]:
+    def submit(self, pipeline: Name, arguments: dict[str, Any], service_account: str = "", name: str = "") -> dict[str, Any]:
         """Starts a run; returns what `status` tells. Raises `InputError` when an argument is none of the pipeline's."""
         with _compiled(pipeline, arguments) as package, self._answers():
-            name = f"{pipeline} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
+            name = name or f"{pipeline} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
             asked = {"params": arguments, "pipeline_package_path": str(package), "service_account": service_account or None}
             run = self._client.run_pipeline(self._experiment, name, **asked)
         return self.status(run.run_id)
@@ -101,6 +102,20 @@ class Kubeflow:
             "steps": sorted(steps, key=lambda step: step["started"] or "~"),
             "url": f"{self.endpoint}/#/runs/details/{run.run_id}",
         }
+
+    def named(self, name: str) -> list[str]:
+        """The ids of the runs of this name."""
+        return [run for run, told, _, _ in self._runs({"key": "name", "operation": "EQUALS", "stringValue": name}) if told == name]
+
+    def newest(self) -> list[tuple[str, str, str, datetime | None]]:
+        """Id, name, state and beginning of the newest runs, as many as a page has; a run that waits is PENDING."""
+        return self._runs()
+
+    def _runs(self, predicate: dict[str, Any] | None = None) -> list[tuple[str, str, str, datetime | None]]:
+        asked = {"filter": json.dumps({"predicates": [predicate]})} if predicate else {}
+        with self._answers():
+            page = self._client.list_runs(experiment_id=self._experiment, page_size=PAGE, sort_by="created_at desc", **asked)
+        return [(run.run_id, run.display_name or "", run.state or "PENDING", run.created_at) for run in page.runs or []]
 
     def cancel(self, run_id: str) -> None:
         """Asks Kubeflow to end a run: its steps get a SIGTERM. Raises `NotFoundError` when there is no such run."""

@@ -61,6 +61,7 @@ class Kubeflow:
 
     def run(self, body: dict[str, Any]) -> dict[str, Any]:
         made = {**body, "run_id": self.next_id("run"), "state": "PENDING", "run_details": {"task_details": []}}
+        made["created_at"] = datetime.now(UTC).isoformat()
         self.runs[made["run_id"]] = made
         return made
 
@@ -114,8 +115,12 @@ def _handler(kubeflow: Kubeflow) -> type[BaseHTTPRequestHandler]:
         def post_experiments(self, name: Any, verb: Any, body: dict[str, Any], query: Any) -> Any:
             return kubeflow.experiment(body)
 
-        def get_runs(self, name: str, *_: Any) -> Any:
-            return kubeflow.runs.get(name)
+        def get_runs(self, name: str | None, verb: Any, body: Any, query: dict[str, str]) -> Any:
+            if name:
+                return kubeflow.runs.get(name)
+            wanted = json.loads(query["filter"])["predicates"][0]["stringValue"] if query.get("filter") else None
+            inside = [each for each in kubeflow.runs.values() if each["experiment_id"] == query["experiment_id"]]
+            return {"runs": [each for each in reversed(inside) if wanted in (None, each["display_name"])]}
 
         def post_runs(self, name: str | None, verb: str | None, body: dict[str, Any], query: Any) -> Any:
             if verb == "terminate":

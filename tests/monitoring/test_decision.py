@@ -65,7 +65,9 @@ def test_each_constraint_holds_back_what_is_due(text: str, more: dict[str, objec
 TRIGGER = "triggers: {new-data: {kind: snapshot, changed: 0.05}}\n"
 
 
-@pytest.mark.parametrize("text", ["quiet_hours: [{from: '20:00', to: '13:00', days: [thu]}]", "quiet_hours: [{from: '08:00', to: '12:00'}]"])
+@pytest.mark.parametrize(
+    "text", ["quiet_hours: [{from: '20:00', to: '13:00', days: [thu]}]", "quiet_hours: [{from: '08:00', to: '12:00'}]"]
+)
 def test_outside_quiet_hours_it_starts(text: str) -> None:
     assert decide(policy(text), seen(data=(OLD, NEW))).decision == "start"
 
@@ -131,7 +133,8 @@ def test_all_and_any_and_those_that_last_long_enough() -> None:
 triggers:
   much: {kind: snapshot, changed: 0.5}
   some: {kind: snapshot, changed: 0.0}
-  drift: {kind: drift, groups: [input], windows: 1}
+  drift: {kind: drift, groups: [input]}
+drift: {consecutive: 1}
 when: {any: [much, {all: [drift, some]}]}
 debounce_minutes: 30
 """)
