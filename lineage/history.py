@@ -32,9 +32,9 @@ def about(url: str, digest: str) -> History:
     return _history(url, "JOIN subjects ON subjects.seq = events.seq WHERE digest = :digest", digest=digest)
 
 
-def of_kind(url: str, kind: str) -> History:
-    """The events of one kind."""
-    return _history(url, "WHERE kind = :kind", kind=kind)
+def of_kind(url: str, kind: str, having: str = "%") -> History:
+    """The events of one kind; `having`, a pattern of LIKE, leaves out those whose payload as JSON is not like it."""
+    return _history(url, "WHERE kind = :kind AND payload LIKE :having", kind=kind, having=having)
 
 
 def newest(url: str, kind: str, most: int) -> History:

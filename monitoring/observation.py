@@ -98,7 +98,6 @@ class Start:
     asked: dict[str, Any]
     attempts: int = 1
     triggers: tuple[str, ...] = ()
-    makers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
