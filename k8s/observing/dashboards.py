@@ -159,7 +159,7 @@ def serving() -> dict[str, Any]:
                     "Feedback",
                     "Pieces of feedback that came, by kind.",
                     "reqps",
-                    ("sum by (kind, result) (rate(goodsight_feedback_total[5m]))", "{{kind}}, {{result}}"),
+                    ("sum by (kind, result) (rate(goodsight_feedback_pieces_total[5m]))", "{{kind}}, {{result}}"),
                     span=THIRD,
                 ),
                 lines("Parts of the work", "95th percentile in the workers.", "s", (parts, "{{part}}"), span=THIRD),
