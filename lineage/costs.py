@@ -28,13 +28,14 @@ def cost_of(wanted: str, sources: Sources) -> dict[str, Any]:
     told = told or _of_model(wanted, sources)
     payload, run = told.payload, runs.of_ledger(told)
     kept = {name: payload.get(name) for name in ("run_id", "revision", "state", "seconds", "version")}
-    measured = {name: (payload.get("costs") or {}).get(name) for name in (payload.get("steps") or {})}
+    ran = [step for step in run.steps if not step.cached]
+    measured = {step.name: (payload.get("costs") or {}).get(step.name) for step in ran}
     sums = {name: total([run], name) for name in MEASURED}
     peak = max((step.peak_rss_bytes or 0 for step in run.steps), default=0) or None
     return {
         **kept,
         "ended": told.time,
-        "steps": payload.get("steps") or {},
+        "steps": {step.name: step.seconds for step in ran},
         "cached": list(payload.get("cached") or ()),
         "measured": measured,
         **sums,

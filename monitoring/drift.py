@@ -38,7 +38,8 @@ TOLD = 5  # values of a categorical column that a finding tells of
 class Finding:
     """One comparison. `slice` is `all`, `task=search` or `task=search,modalities=text`.
 
-    `effect` is the difference from the baseline where there is one (`against`), else from the reference; `gap` that from the reference.
+    `effect` is the difference from the baseline where there is one (`against`), else from the reference; `gap` that from the reference,
+    where `effect` is above its bound.
     """
 
     name: str
@@ -188,8 +189,9 @@ def _finding(
     past = known if before is None else before
     tested, figures, bound = test(past, now)
     limit = policy.bound_of.get(name, getattr(policy.bounds, bound))
-    gap = None if unknowable else tested.effect if before is None else test(known, now)[0].effect
-    enough = tested.effect > limit and (gap is None or gap > limit)
+    large = tested.effect > limit
+    gap = tested.effect if before is None else test(known, now)[0].effect if large and not unknowable else None
+    enough = large and (gap is None or gap > limit)
     against = "reference" if before is None else "baseline"
     effect, rounded = round(tested.effect, DIGITS), None if gap is None else round(gap, DIGITS)
     told = figures(past), figures(now)

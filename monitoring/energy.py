@@ -63,12 +63,12 @@ def measure() -> Power:
     import logging
 
     import psutil
-
-    logging.getLogger("codecarbon").setLevel(logging.ERROR)  # it warns of every CPU that it takes its default for
     from codecarbon.core.cpu import TDP
     from codecarbon.core.util import count_physical_cpus
+    from codecarbon.external.logger import logger
     from codecarbon.external.ram import RAM
 
+    logger.setLevel(logging.ERROR)  # it warns of every CPU that it takes its default for
     cpu, gib = TDP(), psutil.virtual_memory().total / GIB
     memory = RAM()._calculate_ram_power(gib)  # the public way reads the memory of a process or of a whole machine
     watts, model = _gpu()

@@ -26,6 +26,7 @@ from pipelines import (
     watch_command,
 )
 from pipelines.bulk_command import answer_catalogue
+from pipelines.drift_command import drift
 from pipelines.options import WHICH, Home, Json, home_of, policy_text, print_json
 
 app = typer.Typer(
@@ -46,6 +47,7 @@ app.add_typer(models_command.app, name="models")
 app.add_typer(pipeline_command.app, name="pipeline")
 app.add_typer(rollout_command.app, name="rollout")
 app.add_typer(runs_command.app, name="runs")
+app.command()(drift)
 app.command("watch")(watch_command.watch)
 
 Runner = Literal["process", "docker"]

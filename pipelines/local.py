@@ -123,6 +123,7 @@ def _in_the_ledger(live: Live, story: Story) -> Iterator[dict[str, Any]]:
                 cached=[step["name"] for step in known.get("steps", []) if step["cached"]],
                 started=live.run.started,
                 asked=live.run.asked,
+                order=[step.name for step in live.run.steps],
                 costs=live.costs(),
                 failed=live.failed,
                 currency=live.run.currency,

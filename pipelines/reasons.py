@@ -59,9 +59,14 @@ def _reasons(root: Path, run: Run, everything: Iterable[Run], only: str = "") ->
         raise InputError(f"Nothing is kept of what the steps of the run {run.run_id} were asked with.", hint)
     if only and only not in asked:
         raise InputError(*_no_such_step(run, only, list(asked)))
-    earlier = [one for one in everything if (one.since or one.started) < (run.since or run.started)]
+    newest_first = sorted(everything, key=_begun, reverse=True)
+    earlier = [one for one in newest_first if _begun(one) < _begun(run)]
     for step in [only] if only else asked:
         yield _hit(root, asked[step], earlier) if asked[step]["outcome"] == "hit" else _miss(root, asked, step, earlier)
+
+
+def _begun(run: Run) -> str:
+    return run.since or run.started
 
 
 def _no_such_step(run: Run, step: str, known: list[str]) -> tuple[str, str]:
@@ -99,7 +104,7 @@ def _miss(root: Path, asked: dict[str, dict[str, Any]], step: str, earlier: list
     before = [(run, found[step]) for run in earlier if step in (found := _asked(root, run.run_id))]
     if not before:
         return Reason(step, False, "No run before in this home came to this step.")
-    run, nearest = min(before, key=lambda pair: len(_changed(pair[1]["parts"], this["parts"])))
+    run, nearest = min(before, key=lambda pair: len(_changed(pair[1]["parts"], this["parts"])))  # of several the newest
     changed = _changed(nearest["parts"], this["parts"])
     if not changed:
         state = next((one.state for one in run.steps if one.name == step), "")

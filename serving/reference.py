@@ -1,8 +1,8 @@
 """The reference of a version: what it answers on its own training and validation data, as a table of traffic.
 
 Live traffic is compared with it (`monitoring.drift`). Products are asked for their category with all that they have, and again by
-their photo alone; the queries of the catalogue are searches by words or by photo. Traits are those that serving computes. Scores and
-categories are told of validation data alone: of what it learned by heart a model is surer.
+their photo alone; the queries of the catalogue are searches by words or by photo. Traits are those that serving computes. Scores are
+told of validation data alone: of what it learned by heart a model is surer.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SPLITS = ("train", "val")
 MOST = 400  # requests of each kind
 SEED = 17
 BATCH = 16
-SURER = ("top", "score", "second", "category")  # told of validation data alone
+SURER = ("score", "second")  # told of validation data alone
 Asked = tuple[str, Request]  # split and request
 
 

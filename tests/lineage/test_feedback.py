@@ -15,7 +15,7 @@ from hypothesis import given as drawn
 from hypothesis import strategies as st
 
 from goodsight.errors import BusyError, ConflictError, GoodsightError, InputError, NotFoundError
-from lineage.feedback import FIGURES, by_day, figures, given, of_prediction
+from lineage.feedback import FIGURES, by_day, clicked, figures, given, of_prediction
 from lineage.feedback_log import FeedbackLog, Given, Limits
 from lineage.predictions import Prediction, PredictionLog, new_id, now
 from tests.lineage.test_predictions import LAMP, SOFA, made, url
@@ -185,6 +185,8 @@ def test_figures_are_by_the_day_of_the_answers(database: str) -> None:
         "predictions": 5, "judged": 3, "correct": 2, "corrections": 2
     }  # fmt: skip
     assert figures(database, *ALWAYS, version="8")["judged"] == 1 and figures(database, *ALWAYS, version="9") == UNSAID
+    assert clicked(database, *ALWAYS) == {one} and clicked(database, ago(hours=12), ago(hours=-1)) == set()
+    assert clicked(database, ago(hours=-1), ago(hours=-2)) is None
     assert figures(database, ago(hours=12), datetime.now(UTC) + timedelta(hours=1))["judged"] == 2
 
 

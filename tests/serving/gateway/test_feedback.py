@@ -57,8 +57,8 @@ async def test_a_click_is_kept_at_once_and_once(standing: Standing, model: InPro
     [kept] = of_prediction(url(model), answer["id"])
     assert (kept["kind"], kept["product"], kept["place"], kept["model_version"], kept["task"]) == ("click", second, 2, "7", "search")
     counted = (await standing.client.get("/metrics")).text
-    assert 'goodsight_feedback_total{kind="click",result="new"} 1.0' in counted
-    assert 'goodsight_feedback_total{kind="click",result="known"} 1.0' in counted
+    assert 'goodsight_feedback_pieces_total{kind="click",result="new"} 1.0' in counted
+    assert 'goodsight_feedback_pieces_total{kind="click",result="known"} 1.0' in counted
 
 
 async def test_who_is_right_is_known_from_categories(standing: Standing, model: InProcess) -> None:
