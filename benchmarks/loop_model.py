@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import copy
 import tempfile
+import time
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,9 +18,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from loop_features import Features, pooled
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from goodsight.digests import sha256_json
+from goodsight.files import read_json, whole_folder, write_json
 from lineage.evaluation import Evaluation, Items
 from models.architectures.base import DualEncoder, Embeddings, presence
 from models.architectures.layers import projection
@@ -34,10 +36,12 @@ from models.metrics import calibration_error, categorization, macro_f1, retrieva
 from models.recipes import Recipe
 from models.slices import Subjects, about
 from models.towers import Towers
+from models.training import trainable_state
 
 PARENT = Recipe(steps=120, batch=128, fused=0, learning_rate=1e-3, checkpoint_every=1000)
 CATEGORIZE = Recipe(steps=60, batch=128, fused=0, learning_rate=1e-3, checkpoint_every=1000)
 RETRIEVE = Recipe(steps=24, batch=64, fused=0, learning_rate=1e-3, checkpoint_every=1000)
+MANY_ANSWERS = ("train", "test", "val", "train", "test")  # splits of queries, so that the gate has enough of them
 CLASS_TERMS = 3  # i, t and their sum
 
 
@@ -164,11 +168,11 @@ def _numbered(ids: list[str]) -> list[str]:
 
 
 def query_splits(features: Features) -> list[str]:
-    """The split of each query: its own, or that of the first product that answers it."""
+    """The split of each query: that of the only product that answers it; where queries have several answers, 40/20/40."""
     products = features.shop.products
-    return [
-        query.get("split") or products[found[0]]["split"] for query, found in zip(features.shop.queries, features.relevant, strict=True)
-    ]
+    if all(len(found) == 1 for found in features.relevant):
+        return [products[found[0]]["split"] for found in features.relevant]
+    return [MANY_ANSWERS[number % len(MANY_ANSWERS)] for number in range(len(features.relevant))]
 
 
 def _pairs(known: list[tuple[int, int]]) -> Pairs:
@@ -188,6 +192,7 @@ def pretrained(features: Features, known: Known, seed: int, recipe: Recipe = PAR
 def retrained(features: Features, known: Known, parent: Heads, seed: int) -> Model:
     """Both tasks fine-tuned from the parent on a snapshot; the same arguments give the same model."""
     torch.manual_seed(seed)
+    started = time.process_time()
     data = product_data(features, known)
     labels = labels_of(data)
     by_category, by_search = parent.copied(len(labels)), parent.copied()
@@ -195,7 +200,8 @@ def retrained(features: Features, known: Known, parent: Heads, seed: int) -> Mod
     with tempfile.TemporaryDirectory() as folder:
         categorize(by_category, data, labels, replace(CATEGORIZE, seed=seed), Path(folder) / "categorize")
         retrieve(by_search, data, replace(RETRIEVE, seed=seed), Path(folder) / "retrieve")
-    return Model(sha256_json([known.digest, seed]), by_category.eval(), by_search.eval(), labels)
+    seconds = time.process_time() - started
+    return Model(sha256_json([known.digest, seed]), by_category.eval(), by_search.eval(), labels, seconds)
 
 
 def evaluated(features: Features, known: Known, model: Model) -> Evaluation:
@@ -246,7 +252,19 @@ def _of_search(data: ProductData, model: Model, found: Evaluation) -> None:
     found.baselines["query_to_product_recall@1_tfidf"] = float(by_words["query_to_product_recall@1"].mean())
 
 
-def embedded(model: Model, batches: Sequence[Batch]) -> np.ndarray:
-    """Vectors of search `(N, 3 * D)`."""
-    with torch.inference_mode():
-        return torch.cat([model.retrieve.embed(batch) for batch in batches]).float().numpy()
+def save(model: Model, folder: Path) -> None:
+    """Writes what training changed, whole."""
+    with whole_folder(folder) as aside:
+        for task, heads in (("categorize", model.categorize), ("retrieve", model.retrieve)):
+            weights = {name: value.contiguous() for name, value in trainable_state(heads).items() if not name.startswith("towers.")}
+            save_file(weights, aside / f"{task}.safetensors")
+        write_json(aside / "model.json", {"digest": model.digest, "labels": model.labels, "cpu_seconds": model.cpu_seconds})
+
+
+def load(folder: Path, parent: Heads) -> Model:
+    """What `save` wrote, with the towers of the parent."""
+    told = read_json(folder / "model.json")
+    heads = {"categorize": parent.copied(len(told["labels"])), "retrieve": parent.copied()}
+    for task, model in heads.items():
+        model.load_state_dict(load_file(folder / f"{task}.safetensors"), strict=False)
+    return Model(told["digest"], heads["categorize"].eval(), heads["retrieve"].eval(), told["labels"], told["cpu_seconds"])

@@ -83,6 +83,8 @@ class World:
         others = [name for name in left if name not in self.renamed]
         self.in_season = set(_up_to(others, sizes, SEASON_SHARE * len(self.base)))
         self.arrival = self._arrivals()
+        self._digests: dict[tuple[int, bool], str] = {}
+        self._differences: dict[tuple[int, int, bool], tuple[float, int]] = {}
         self.records = [*self._catalogue(), *self._bad_file(), *self._poison()]
 
     def _delivery_days(self, first: int, last: int) -> list[int]:
@@ -152,7 +154,11 @@ class World:
 
     def refused(self, day: int) -> bool:
         """Whether the newest delivery is the bad file."""
-        return any(record.why == "bad file" and record.since <= day < record.until for record in self.records)
+        return 0 <= day - self.calendar.bad_file < self.calendar.bad_file_lasts
+
+    def poisoned(self, day: int) -> bool:
+        """Whether copies with wrong categories are in the catalogue."""
+        return 0 <= day - self.calendar.poison < self.calendar.poison_lasts
 
     def at(self, day: int, checked: bool = True) -> list[Record]:
         """The records of a day; `checked` without those of a file that validation refuses."""
@@ -169,12 +175,23 @@ class World:
             blank=np.array([record.why == "bad file" for record in records]),
         )
 
-    def difference(self, before: int, now: int) -> tuple[float, int]:
+    def digest(self, day: int, checked: bool = True) -> str:
+        """Of the snapshot of a day."""
+        key = (day, checked)
+        if key not in self._digests:
+            self._digests[key] = self.known(day, checked).digest
+        return self._digests[key]
+
+    def difference(self, before: int, now: int, checked: bool = True) -> tuple[float, int]:
         """Between two days: the share of the products of both that are new, changed or gone, and how many categories are new."""
-        old, new = ({(each.row, each.why): (each.category, each.camera) for each in self.at(day)} for day in (before, now))
-        every = old.keys() | new.keys()
-        changed = sum(old.get(key) != new.get(key) for key in every)
-        return changed / len(every), len({name for name, _ in new.values()} - {name for name, _ in old.values()})
+        if (before, now, checked) not in self._differences:
+            sides = (self.at(before), self.at(now, checked))
+            old, new = ({(each.row, each.why): (each.category, each.camera) for each in side} for side in sides)
+            every = old.keys() | new.keys()
+            changed = sum(old.get(key) != new.get(key) for key in every)
+            categories = {name for name, _ in new.values()} - {name for name, _ in old.values()}
+            self._differences[before, now, checked] = changed / len(every), len(categories)
+        return self._differences[before, now, checked]
 
 
 def _up_to(names: Sequence[str], sizes: Counter[str], wanted: float) -> list[str]:

@@ -60,8 +60,8 @@ def step(name: str, code: str = "", inputs: Mapping[str, Any] | None = None, **o
     try:
         yield
     except GoodsightError as error:
-        emit("error", name=name, type=type(error).__name__, message=error.message, hint=error.hint)
         _end(name, "failed", started)
+        emit("error", name=name, type=type(error).__name__, message=error.message, hint=error.hint)
         lineage.fail(error.message)
         sys.exit(error.exit_code)
     except Exception as error:

@@ -167,7 +167,7 @@ def _before(time: str, seconds: float) -> str:
 def _events(ledger_url: str, kind: str, having: str = "%") -> list[Event]:
     """The events of a kind; none while the first process of a home is about to make the tables."""
     try:
-        return history.of_kind(ledger_url, kind, having).events
+        return history.of_kind(ledger_url, kind, having=having).events
     except GoodsightError as error:
         if "no such table" in str(error.__cause__):
             return []
@@ -176,7 +176,7 @@ def _events(ledger_url: str, kind: str, having: str = "%") -> list[Event]:
 
 def _triggers(ledger_url: str) -> dict[str, int]:
     """run id -> the seq of the decision that started it."""
-    told = _events(ledger_url, "trigger", '%"decision":"start"%')  # most decisions are to wait
+    told = _events(ledger_url, "trigger", having='%"decision":"start"%')  # most decisions are to wait
     return {event.payload["run_id"]: event.seq for event in told if event.payload.get("run_id")}
 
 
