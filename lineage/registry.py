@@ -8,8 +8,9 @@ puts them. MLflow takes seconds to import, so only the functions here import it.
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.engine import make_url
 
 from goodsight.digests import canonical_json, sha256_file
-from goodsight.errors import InputError
+from goodsight.errors import BusyError, InputError
 from goodsight.files import read_json
 from goodsight.settings import settings, silence_telemetry
 from lineage import record
@@ -46,6 +47,21 @@ class Parts:
     probes: list[dict[str, Any]]
 
 
+@contextlib.contextmanager
+def _answering() -> Iterator[None]:
+    """A tracking server that cannot be reached is an error of ours, which says that a retry may help."""
+    silence_telemetry()
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        if "API request to" not in error.message:  # MLflow's words for a request that had no answer
+            raise
+        raise BusyError(f"MLflow at {settings().mlflow_uri} does not answer: {error.message}", "Try again when it does.") from error
+
+
+@_answering()
 def register(
     candidate: Path,
     evaluation: Path,
@@ -59,7 +75,7 @@ def register(
 
     Either way it is `candidate` from now on, and the ledger has its registration. `snapshot` has `name`, `digest` and optionally
     `source` (where it lies). The run holds parameters, metrics, baselines, the dataset input, and the candidate, evaluation,
-    verdict and plots as artifacts. Raises `InputError` when one of them is missing.
+    verdict and plots as artifacts. Raises `InputError` when one of them is missing, `BusyError` when MLflow does not answer.
     """
     described = read_json(candidate / "candidate.json")
     for path in (evaluation, verdict, plots):  # MLflow logs a missing folder as an empty one

@@ -42,6 +42,7 @@ class Leadership:
     """Who leads `name` in the database at `url`; in a `with` block it is this process, or `BusyError` is raised after `patience` s."""
 
     def __init__(self, url: str, name: str = "watch", seconds: float = SECONDS, patience: float = 0.0) -> None:
+        """Raises `BusyError` when the database does not answer or has no room."""
         Ledger(url)  # which makes its tables: a database without them is no ledger
         self._engine = engine(url)
         self._name, self._seconds, self._patience = name, seconds, patience
@@ -50,7 +51,10 @@ class Leadership:
         self._seen_at = self._renewed = 0.0
         self._stop, self._turn = threading.Event(), threading.Lock()
         self._renewing = False
-        metadata.create_all(self._engine)
+        try:
+            metadata.create_all(self._engine)
+        except SQLAlchemyError as error:
+            raise BusyError(f"The ledger's database did not take the leader's table: {error}", "Try again.") from error
 
     @property
     def leads(self) -> bool:

@@ -156,13 +156,14 @@ def _data(look: Look, champion: Champion | None) -> tuple[Data, ...]:
         elif digest in refusals:
             found.append(Data(tag, digest, time, 0.0, refused=refusals[digest]))
         else:
-            found.append(_newer(look.root, champion, Data(tag, digest, time, 1.0)))
+            kept = champion if champion and champion.revision in {each for _, each in mine} else None
+            found.append(_newer(look.root, kept, Data(tag, digest, time, 1.0)))
     return tuple(found)
 
 
 def _newer(root: Path, champion: Champion | None, data: Data) -> Data:
-    """A version with what it changes; one whose bytes are lost or altered is as good as refused."""
-    if champion is None or not champion.revision:
+    """A version with what it changes: all, where no champion or not its data are left. One that cannot be read is as good as refused."""
+    if champion is None:
         return data
     try:
         changed, new = change(root, champion.revision, data.revision)

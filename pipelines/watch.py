@@ -31,7 +31,7 @@ from pipelines.telling import Teller
 
 ACTOR = "watch"
 STATE = "watch.json"  # under <home>/monitoring: the last look, for people and probes
-POLL_SECONDS = 5.0  # after a look: has a run ended, has a person asked?
+POLL_SECONDS = 10.0  # after a look: has a run ended, has a person asked?
 FIRST_PAUSE, LONGEST_PAUSE = 15.0, 900.0  # seconds after a look that failed, doubled each time
 
 

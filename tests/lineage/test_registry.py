@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from goodsight.digests import sha256_file, sha256_folder
-from goodsight.errors import InputError
+from goodsight.errors import BusyError, InputError
 from goodsight.settings import settings
 from lineage import record, registry
 from lineage.ledger import Ledger
@@ -83,6 +83,19 @@ def test_a_registration_that_failed_leaves_no_version_and_can_be_repeated(work: 
     assert not registry.connect().search_model_versions("name = 'goodsight'")
     figures.write_text(json.dumps(FIGURES))
     assert register(work, "a") == "1"
+
+
+def test_while_mlflow_is_away_nothing_is_registered_and_then_all_of_it(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("GOODSIGHT_TRACKING_URI", "http://127.0.0.1:9")  # discard, where nobody listens
+    settings.cache_clear()
+    with pytest.raises(BusyError, match="MLflow at http://127.0.0.1:9 does not answer"):
+        register(work, "a")
+    assert not Ledger(settings().ledger_url).events("registration")
+    monkeypatch.delenv("GOODSIGHT_TRACKING_URI")
+    settings.cache_clear()
+    assert register(work, "a") == "1"
+    assert len(Ledger(settings().ledger_url).events("registration")) == 1
 
 
 def test_the_ui_command_names_the_store(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -199,6 +199,7 @@ def test_a_persons_wish_that_was_held_back_is_carried_out_later(shop: Shop, cont
 
 def test_a_full_disk_ends_no_controller_and_once_there_is_room_the_run_starts(tmp_path: Path, shop: Shop) -> None:
     """No file of the controller may grow: the ledger takes nothing. Then the bound goes."""
+    Leadership(settings().ledger_url)
     size = (settings().root / "ledger.db").stat().st_size
     working = process.start(policy_file(tmp_path), most_bytes=size)
     working.until(lambda: working.said().count("failed:") >= 2)

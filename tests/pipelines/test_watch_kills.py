@@ -23,6 +23,7 @@ from tests.pipelines import controller
 from tests.pipelines.watched import Shop, policy_file
 
 KILLS = 20
+LONGEST = 8.0  # seconds of one round, on a machine that has much else to do
 
 
 def ended() -> list[Event]:
@@ -66,7 +67,7 @@ def test_a_controller_that_is_killed_at_twenty_moments_runs_each_version_once(tm
         if is_done(shop) and len(shop.revisions) < 4:
             shop.add()
         working = controller.start(policy)
-        working.process.join(draw.uniform(0.1, 1.1) * whole)
+        working.process.join(draw.uniform(0.1, 1.1) * min(whole, LONGEST))
         assert working.process.is_alive(), working.said()[-4000:]
         working.kill()
         check_whole()
