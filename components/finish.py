@@ -9,11 +9,12 @@ from goodsight.settings import settings
 def finish_component(status: dsl.PipelineTaskFinalStatus, run_id: str, revision: str):  # type: ignore[no-untyped-def]
     import os
 
-    from components import shell
+    from components import figures, shell
     from components.steps import finish as room
     from goodsight.settings import RUN_ID
 
     with shell.step("finish"):
         if shell.of_a_local_run():
             return  # it tells itself how it ended, and why, which kfp.local does not know
-        room.finish(run_id or os.environ.get(RUN_ID, ""), revision, status.state, status.error_message or "")
+        run = run_id or os.environ.get(RUN_ID, "")
+        room.finish(run, revision, status.state, status.error_message or "", **figures.of_run(os.environ.get(RUN_ID, "") or run))

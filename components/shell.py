@@ -9,10 +9,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from components import figures
 from goodsight.digests import sha256_folder
 from goodsight.errors import EXIT_RETRY, GoodsightError
 from goodsight.memory import keep_freed_memory
@@ -58,8 +60,8 @@ def step(name: str, code: str = "", inputs: Mapping[str, Any] | None = None, **o
     try:
         yield
     except GoodsightError as error:
-        emit("error", name=name, type=type(error).__name__, message=error.message, hint=error.hint)
         _end(name, "failed", started)
+        emit("error", name=name, type=type(error).__name__, message=error.message, hint=error.hint)
         lineage.fail(error.message)
         sys.exit(error.exit_code)
     except Exception as error:
@@ -74,7 +76,11 @@ def step(name: str, code: str = "", inputs: Mapping[str, Any] | None = None, **o
 
 
 def _end(name: str, state: str, started: float) -> None:
-    emit("step", name=name, state=state, **_used(time.monotonic() - started))
+    used, run_id = _used(time.monotonic() - started), os.environ.get(RUN_ID, "")
+    emit("step", name=name, state=state, **used)
+    if run_id and not of_a_local_run():
+        with suppress(OSError):  # figures are worth less than the step
+            figures.keep(run_id, name, state, used, datetime.now(UTC).isoformat())
 
 
 def _used(seconds: float) -> dict[str, float]:

@@ -83,9 +83,14 @@ def code_files(module: str) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def code_digest(module: str) -> str:
-    """Digest of the code that `module` runs, and of the rules kept as data beside it: part of the cache key of every step."""
+def code_listing(module: str) -> dict[str, str]:
+    """Path -> sha256 of the code that `module` runs, and of the rules kept as data beside it."""
     files = set(code_files(module).values())
     for folder in {path.parent for path in files}:
         files |= {path for suffix in RULES for path in folder.rglob(suffix)}
-    return sha256_json({path.relative_to(HOUSE).as_posix(): sha256_file(path) for path in sorted(files)})
+    return {path.relative_to(HOUSE).as_posix(): sha256_file(path) for path in sorted(files)}
+
+
+def code_digest(module: str) -> str:
+    """Digest of what `code_listing` tells: part of the cache key of every step."""
+    return sha256_json(code_listing(module))

@@ -62,6 +62,7 @@ class Settings(BaseModel):
     threads: int = Field(default=available_cpus(), ge=1, description="CPU threads of one training process.")
     max_quarantined: float = Field(default=0.2, ge=0, le=1, description="Largest share of rows in quarantine that a run accepts.")
     input_sample: float = Field(default=0.0, ge=0, le=1, description="Share of inputs that are kept under home, 0 to 1.")
+    prices: str = Field(default="", description="YAML file of what CPUs, memory, GPUs and electricity cost; default: this release's.")
     max_media_bytes: int = Field(default=32 * 2**20, ge=1, description="Largest media file, in bytes, before it is decoded.")
     max_image_pixels: int = Field(default=40_000_000, ge=1, description="Largest image, in pixels, before it is decoded.")
 

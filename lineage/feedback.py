@@ -83,6 +83,14 @@ def by_day(url: str, since: str | datetime, until: str | datetime, version: str 
     return [days[day] for day in sorted(days)]
 
 
+def clicked(url: str, since: str | datetime, until: str | datetime, version: str = "") -> set[str] | None:
+    """The ids of the answers of this window that were clicked; None where no feedback came on any, so that nobody could tell."""
+    window = "answered >= :since AND answered < :until AND (:version = '' OR model_version = :version)"
+    query = f"SELECT DISTINCT prediction, kind FROM feedback WHERE withdrawn = '' AND {window}"
+    found = _rows(url, query, since=moment(since), until=moment(until), version=version)
+    return {row["prediction"] for row in found if row["kind"] == "click"} if found else None
+
+
 def given(
     url: str, since: str | datetime = "1970-01-01", kinds: Sequence[str] = KINDS, withdrawn: bool = False, newest: int = 0
 ) -> list[dict[str, Any]]:

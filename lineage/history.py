@@ -5,6 +5,7 @@ Each event is checked against its own hash; whether the chain is whole is for `L
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,9 +32,35 @@ def about(url: str, digest: str) -> History:
     return _history(url, "JOIN subjects ON subjects.seq = events.seq WHERE digest = :digest", digest=digest)
 
 
-def of_kind(url: str, kind: str) -> History:
-    """The events of one kind."""
-    return _history(url, "WHERE kind = :kind", kind=kind)
+def of_kind(url: str, kind: str, having: str = "%") -> History:
+    """The events of one kind; `having`, a pattern of LIKE, leaves out those whose payload as JSON is not like it."""
+    return _history(url, "WHERE kind = :kind AND payload LIKE :having", kind=kind, having=having)
+
+
+def newest(url: str, kind: str, most: int) -> History:
+    """The newest events of one kind, at most so many."""
+    return numbered(url, numbers(url, kind, most))
+
+
+def numbered(url: str, seqs: Iterable[int]) -> History:
+    """The events with these seqs."""
+    wanted = ", ".join(str(int(seq)) for seq in seqs)
+    return _history(url, f"WHERE events.seq IN ({wanted})") if wanted else History([], [])
+
+
+def numbers(url: str, kind: str, most: int) -> list[int]:
+    """The seqs of the newest events of one kind, at most so many."""
+    return _seqs(url, "SELECT seq FROM events WHERE kind = :kind ORDER BY seq DESC LIMIT :most", kind=kind, most=most)
+
+
+def last_of_each(url: str, kind: str, since: str, characters: int) -> list[int]:
+    """The seq of the last event of one kind in each hour (13 `characters` of its time) or day (10), from `since` on (ISO 8601, UTC)."""
+    query = "SELECT MAX(seq) AS seq FROM events WHERE kind = :kind AND time >= :since GROUP BY substr(time, 1, :characters)"
+    return _seqs(url, query, kind=kind, since=since, characters=characters)
+
+
+def _seqs(url: str, query: str, **values: Any) -> list[int]:
+    return sorted(int(row["seq"]) for row in rows(url, query, **values))
 
 
 def starting(url: str, start: str) -> list[str]:

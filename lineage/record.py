@@ -24,8 +24,8 @@ def _append(kind: str, actor: str, subjects: Iterable[str | None], payload: dict
     Ledger(settings().ledger_url).append(kind, actor, list(named), payload)
 
 
-def snapshot(version: dict[str, Any], how: str, actor: str, reason: str = "") -> None:
-    """A version of a catalogue came: `how` is `import`, `update`, `release`, `erasure` or `pull`.
+def snapshot(version: dict[str, Any], how: str, actor: str, reason: str = "", **more: Any) -> None:
+    """A version of a catalogue came: `how` is `import`, `update`, `release`, `erasure`, `feedback` or `pull`, `more` what it was made of.
 
     `version` is what `catalogue.versions.describe` gives. The same files imported again are no new version and no new event.
     """
@@ -33,7 +33,7 @@ def snapshot(version: dict[str, Any], how: str, actor: str, reason: str = "") ->
     if told and told[-1].payload["revision"] == version["revision"]:
         return
     facts = {name: version[name] for name in ("name", "revision", "digest", "parent", "source", "counts")}
-    _append("snapshot", actor, [version["digest"], version["parent"]], {**facts, "how": how, "reason": reason})
+    _append("snapshot", actor, [version["digest"], version["parent"]], {**facts, "how": how, "reason": reason, **more})
 
 
 def validation(verdict: dict[str, Any], actor: str) -> None:

@@ -64,6 +64,7 @@ class Run:
     seconds: float | None = None  # of the last attempt, once it ended
     since: str = ""
     currency: str = ""
+    spent: float = 0.0  # money of attempts before the last one
     created: float = 0.0  # of the process; 0: not known
     namespace: int = 0  # of the process id; 0: here
 
@@ -73,8 +74,9 @@ class Run:
 
     @property
     def cost(self) -> float | None:
-        """Money that its steps cost; None when nobody measured it."""
-        return _sum(step.cost for step in self.steps)
+        """Money that it cost, all attempts together; None when nobody measured it."""
+        known = _sum(step.cost for step in self.steps)
+        return self.spent if known is None and self.spent else None if known is None else known + self.spent
 
     @property
     def gpu_seconds(self) -> float:
@@ -104,7 +106,7 @@ def folder(root: Path, run_id: str) -> Path:
 
 def list_runs(root: Path, ledger_url: str) -> list[Run]:
     """Every run that home or the ledger tells of, newest first. Raises `GoodsightError` when the ledger cannot be read."""
-    ended = {event.payload["run_id"]: event for event in history.of_kind(ledger_url, "run").events}
+    ended = {event.payload["run_id"]: event for event in _events(ledger_url, "run")}
     triggers = _triggers(ledger_url)
     kept = {run.run_id: run for run in _kept(root)}
     found = [_merged(kept.get(name), ended.get(name), root) for name in {**kept, **ended}]
@@ -129,11 +131,12 @@ def of_ledger(event: Event) -> Run:
     told = event.payload
     costs = told.get("costs") or {}
     seconds = told.get("seconds")
-    took, failed = told.get("steps") or {}, told.get("failed") or []
-    steps = [Step(name, cached=True) for name in told.get("cached") or () if name not in took]
-    for name in dict.fromkeys((*took, *failed)):
+    took, failed, cached = told.get("steps") or {}, told.get("failed") or (), told.get("cached") or ()
+    steps = []
+    for name in dict.fromkeys((*told.get("order", ()), *cached, *took, *failed)):
         state = "FAILED" if name in failed else "SUCCEEDED"
-        steps.append(Step(name, state, **{"seconds": took.get(name, 0.0), **costs.get(name, {})}))
+        known = {"seconds": took.get(name, 0.0), "cached": name in cached and name not in took, **costs.get(name, {})}
+        steps.append(Step(name, state, **known))
     return Run(
         run_id=told["run_id"],
         state=_state(told["state"]),
@@ -148,6 +151,7 @@ def of_ledger(event: Event) -> Run:
         data_verdict=told.get("data_verdict"),
         seconds=seconds,
         currency=told.get("currency") or "",
+        spent=told.get("spent") or 0.0,
     )
 
 
@@ -160,9 +164,19 @@ def _before(time: str, seconds: float) -> str:
     return (datetime.fromisoformat(time) - timedelta(seconds=seconds)).isoformat(timespec="microseconds")
 
 
+def _events(ledger_url: str, kind: str, having: str = "%") -> list[Event]:
+    """The events of a kind; none while the first process of a home is about to make the tables."""
+    try:
+        return history.of_kind(ledger_url, kind, having=having).events
+    except GoodsightError as error:
+        if "no such table" in str(error.__cause__):
+            return []
+        raise
+
+
 def _triggers(ledger_url: str) -> dict[str, int]:
     """run id -> the seq of the decision that started it."""
-    told = history.of_kind(ledger_url, "trigger").events
+    told = _events(ledger_url, "trigger", having='%"decision":"start"%')  # most decisions are to wait
     return {event.payload["run_id"]: event.seq for event in told if event.payload.get("run_id")}
 
 
@@ -178,8 +192,9 @@ def _merged(kept: Run | None, event: Event | None, root: Path) -> Run:
         assert event is not None
         return of_ledger(event)
     if event is not None and event.time >= kept.since:
-        told = of_ledger(event)
-        return replace(told, started=kept.started or told.started, asked=told.asked or kept.asked, pid=kept.pid)
+        told, begun = of_ledger(event), {step.name: step.started for step in kept.steps}
+        steps = [replace(step, started=begun.get(step.name, "")) for step in told.steps]
+        return replace(told, started=kept.started or told.started, asked=told.asked or kept.asked, pid=kept.pid, steps=steps)
     return kept if not kept.live or alive(root, kept) else replace(kept, state="LOST")
 
 

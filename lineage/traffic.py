@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -19,6 +19,7 @@ from lineage.database import rows
 
 SKETCH = 32  # numbers of a sketch
 MOST = 50_000  # rows that are read at most
+Which = Literal["spread", "newest", "oldest"]
 TRAITS: dict[str, pa.DataType] = {
     "text_chars": pa.int32(),
     "text_words": pa.int32(),
@@ -37,6 +38,7 @@ TRAITS: dict[str, pa.DataType] = {
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
+        ("input", pa.string()),  # sha256 of the request: equal requests are known by it
         ("time", pa.timestamp("ms", tz="UTC")),
         ("task", pa.string()),
         ("modalities", pa.string()),  # joined by commas
@@ -58,23 +60,25 @@ def table(found: Iterable[Mapping[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist(list(found), schema=SCHEMA)
 
 
-def read(url: str, since: datetime, until: datetime, version: str = "", most: int = MOST, oldest: bool = False) -> pa.Table:
-    """The answers from `since` to before `until` in order of time, the newest (or oldest) `most` of them; those of one `version`.
+def read(
+    url: str, since: datetime, until: datetime, version: str = "", most: int = MOST, task: str = "", first: Which = "spread"
+) -> pa.Table:
+    """The answers from `since` to before `until` in order of time; those of one `version` and `task`, where these are given.
 
+    Where there are more than `most`, the newest or the oldest of them, or every n-th, so that they are spread over the time.
     Nothing where there is no log. Raises `GoodsightError` when the database cannot be read.
     """
-    wanted = " AND model_version = :version" if version else ""
-    named, order = {"version": version} if version else {}, "ASC" if oldest else "DESC"
-    found = rows(
-        url,
-        "SELECT predictions.*, served.model_version FROM predictions JOIN served ON served.key = predictions.served"
-        f" WHERE time >= :since AND time < :until{wanted} ORDER BY time {order} LIMIT :most",
-        since=_text(since),
-        until=_text(until),
-        most=most,
-        **named,
-    )
-    return table(_row(each) for each in (found if oldest else reversed(found)))
+    bound = {"since": _text(since), "until": _text(until), "most": most}
+    bound |= {name: value for name, value in (("version", version), ("task", task)) if value}
+    named = {"model_version": "version", "task": "task"}
+    wanted = " AND ".join(["time >= :since AND time < :until", *(f"{at} = :{name}" for at, name in named.items() if name in bound)])
+    found = f"FROM predictions JOIN served ON served.key = predictions.served WHERE {wanted}"
+    if first == "spread":
+        counted = rows(url, f"SELECT COUNT(*) AS count {found}", **bound) or [{"count": 0}]
+        found += f" AND predictions.number % {max(1, -(-counted[0]['count'] // most))} = 0"
+    order = "ASC" if first == "oldest" else "DESC"
+    told = rows(url, f"SELECT predictions.*, served.model_version {found} ORDER BY time {order} LIMIT :most", **bound)
+    return table(_row(each) for each in (told if first == "oldest" else reversed(told)))
 
 
 def with_clicks(traffic: pa.Table, clicked: Collection[str]) -> pa.Table:
@@ -98,7 +102,7 @@ def _text(time: datetime) -> str:
 
 
 def _row(row: Mapping[str, Any]) -> dict[str, Any]:
-    told = {name: row[name] for name in ("id", "task", "modalities", "model_version", "status", "latency_ms")}
+    told = {name: row[name] for name in ("id", "input", "task", "modalities", "model_version", "status", "latency_ms")}
     traits = json.loads(row.get("traits") or "{}")
     known = {name: value for name, value in traits.items() if name in TRAITS}
     figures = answer_figures(row["task"], json.loads(row["results"])) if row["status"] == "ok" else {}

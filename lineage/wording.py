@@ -69,3 +69,8 @@ def slice_in_words(name: str) -> str:
     kind, equals, value = name.partition("=")
     known = {"depth": f"categories {value} deep", "language": f"titles in language {value}", "source": f"products from {value}"}
     return known.get(kind, name) if equals else SLICES.get(name, name)
+
+
+def money(value: float | None, currency: str = "") -> str:
+    """An amount with the digits that tell something; empty when nobody measured it."""
+    return "" if value is None else f"{value:,.2f} {currency}".strip() if value >= 1 else f"{value:.3g} {currency}".strip()

@@ -42,7 +42,11 @@ class Columns:
 
 
 def columns(traffic: pa.Table) -> Columns:
-    """The arrays of a table of `lineage.traffic.SCHEMA`."""
+    """The arrays of a table of `lineage.traffic.SCHEMA`. Of equal requests of one task only the last counts.
+
+    Tests take rows for independent of each other, and who asks the same again is not.
+    """
+    traffic = _distinct(traffic)
     numbers = {name: _numbers(traffic[name]) for name in STORED}
     width, height = _numbers(traffic["width"]), _numbers(traffic["height"])
     finds = pc.and_(pc.is_in(traffic["task"], pa.array(FINDS_PRODUCTS)), pc.equal(traffic["status"], "ok"))
@@ -56,6 +60,12 @@ def columns(traffic: pa.Table) -> Columns:
     }
     values = {name: _values(traffic[name]) for name in CATEGORICAL}
     return Columns(numbers, values, _sketches(traffic["sketch"]), _values(traffic["task"]))
+
+
+def _distinct(traffic: pa.Table) -> pa.Table:
+    asked = list(zip(traffic["task"].to_pylist(), traffic["input"].to_pylist(), strict=True))
+    last = {key if key[1] is not None else place: place for place, key in enumerate(asked)}
+    return traffic if len(last) == len(asked) else traffic.take(pa.array(sorted(last.values())))
 
 
 def _numbers(column: pa.ChunkedArray) -> np.ndarray:

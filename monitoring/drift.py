@@ -6,7 +6,8 @@ there are, is below alpha and its effect is above its bound: with much traffic e
 
 Live traffic always differs somewhat from training data, and a champion was accepted with that difference. Where a `baseline` is given,
 the traffic of the champion's first days, a finding tells of the difference from it, and drifts only when the current traffic also
-is that far from the reference (`gap`). Traffic that comes nearer to the reference is no drift.
+is that far from the reference (`gap`). Traffic that comes nearer to the reference is no drift. Of what the reference cannot tell, clicks
+and refused requests, or has too few rows, the baseline alone decides.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ TOLD = 5  # values of a categorical column that a finding tells of
 class Finding:
     """One comparison. `slice` is `all`, `task=search` or `task=search,modalities=text`.
 
-    `effect` is the difference from the baseline where there is one (`against`), else from the reference; `gap` that from the reference.
+    `effect` is the difference from the baseline where there is one (`against`), else from the reference; `gap` that from the reference,
+    where `effect` is above its bound.
     """
 
     name: str
@@ -181,14 +183,15 @@ def _finding(
     fewest = policy.window.fewest
     if known is None or now is None or len(now) < fewest or (before is not None and len(before) < fewest):
         return None
-    unknowable = name in BY_BASELINE
-    if (before is None and unknowable) or (len(known) < fewest and not unknowable):
+    unknowable = name in BY_BASELINE or len(known) < fewest
+    if before is None and unknowable:
         return None
     past = known if before is None else before
     tested, figures, bound = test(past, now)
     limit = policy.bound_of.get(name, getattr(policy.bounds, bound))
-    gap = None if unknowable else tested.effect if before is None else test(known, now)[0].effect
-    enough = tested.effect > limit and (gap is None or gap > limit)
+    large = tested.effect > limit
+    gap = tested.effect if before is None else test(known, now)[0].effect if large and not unknowable else None
+    enough = large and (gap is None or gap > limit)
     against = "reference" if before is None else "baseline"
     effect, rounded = round(tested.effect, DIGITS), None if gap is None else round(gap, DIGITS)
     told = figures(past), figures(now)

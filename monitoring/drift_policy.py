@@ -16,20 +16,20 @@ class _Strict(BaseModel):
 
 
 class Window(_Strict):
-    """The traffic that is compared: that of the last `days`, at most the newest `most`. Where fewer than `fewest` came, it reaches
-    back until there are so many, `longest_days` at most.
+    """The traffic that is compared, task by task: that of the last `days`. Where fewer than `fewest` answers of a task came, it reaches
+    back until there are so many, `longest_days` at most. `most` answers are looked at.
     """
 
     days: float = Field(default=1.0, gt=0)
     longest_days: float = Field(default=14.0, gt=0)
     fewest: int = Field(default=200, ge=50)
-    most: int = Field(default=4_000, ge=50)
+    most: int = Field(default=5_000, ge=50)
 
 
 class Bounds(_Strict):
     """From which size of effect on a difference matters, by kind of test (`monitoring.two_samples`)."""
 
-    numeric: float = Field(default=0.15, gt=0, le=1, description="Kolmogorov-Smirnov distance, 0 to 1.")
+    numeric: float = Field(default=0.2, gt=0, le=1, description="Kolmogorov-Smirnov distance: 0.2 is half a standard deviation.")
     categorical: float = Field(default=0.3, gt=0, description="Cohen's w, corrected for chance: 0.1 is small, 0.3 medium, 0.5 large.")
     rate: float = Field(default=0.2, gt=0, description="Cohen's h: 0.2 is small, 0.5 medium, 0.8 large.")
     embedding: float = Field(default=0.5, gt=0, description="Mahalanobis distance of the means, corrected for chance.")

@@ -22,6 +22,7 @@ from prometheus_client.registry import Collector
 DECISIONS = ("start", "hold", "wait", "failed")
 NOTICES = ("sent", "repeated", "failed", "dropped")
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED", "LOST")
+VERDICTS = ("promote", "reject")
 BUCKETS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 FINDING = ("name", "group", "slice")
 COSTS = (("cpu_seconds", "CPU-seconds"), ("gpu_seconds", "GPU-seconds"), ("energy_kwh", "Kilowatt hours, estimated,"), ("cost", "Money"))
@@ -95,8 +96,9 @@ class _Seen(Collector):
         for state in ENDED:
             runs.add_metric((state,), states[state])
         verdicts = CounterMetricFamily("goodsight_verdicts", "Verdicts of the gate in them.", labels=("decision",))
-        for verdict, count in Tally(each["verdict"] for each in self.runs if each.get("verdict")).items():
-            verdicts.add_metric((verdict,), count)
+        judged = Tally(each.get("verdict") for each in self.runs)
+        for verdict in VERDICTS:
+            verdicts.add_metric((verdict,), judged[verdict])
         going = [seconds_of(each.get("started")) or 0 for each in self.runs if each["state"] == "RUNNING"]
         yield from (runs, verdicts)
         yield GaugeMetricFamily("goodsight_run_going", "Retrainings that go on now.", len(going))
@@ -122,7 +124,7 @@ class _Seen(Collector):
         yield from (when, seconds, cost)
 
     def _feedback(self) -> Iterator[Metric]:
-        counts = GaugeMetricFamily("goodsight_feedback", "What the window of feedback holds.", labels=("of",))
+        counts = GaugeMetricFamily("goodsight_feedback_window", "What the window of feedback holds.", labels=("of",))
         for name, value in self.feedback.items():
             if isinstance(value, int | float):
                 counts.add_metric((name,), value)
@@ -135,7 +137,7 @@ class _Seen(Collector):
         refused = GaugeMetricFamily("goodsight_data_refused", "1: the newest data were refused by their checks.")
         share = GaugeMetricFamily("goodsight_data_quarantined_ratio", "Share of the newest data's products that are in quarantine.")
         if self.data:
-            refused.add_metric((), float(self.data["decision"] == "rejected"))
+            refused.add_metric((), float(self.data["decision"] != "passed"))
             share.add_metric((), self.data["quarantined"] / max(1, self.data["products_in"]))
         yield from (refused, share)
 

@@ -98,7 +98,6 @@ class Start:
     asked: dict[str, Any]
     attempts: int = 1
     triggers: tuple[str, ...] = ()
-    makers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -122,6 +121,7 @@ class Observation:
     now: datetime
     sequence: int = 0  # of the newest `trigger` event in the ledger
     report: dict[str, Any] | None = None  # the newest drift report whole, when it is of this look
+    previous: datetime | None = None  # when the decision before was made
     first: datetime | None = None  # when the first decision was made; None: this is the first
     champion: Champion | None = None
     data: tuple[Data, ...] = ()

@@ -26,7 +26,7 @@ Group = Literal["input", "embedding", "prediction", "feedback"]
 def _zone(name: str) -> str:
     try:
         ZoneInfo(name)
-    except (OSError, ValueError) as error:
+    except (KeyError, OSError, ValueError) as error:
         raise ValueError(f"{name!r} is no time zone") from error
     return name
 

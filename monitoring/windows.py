@@ -7,10 +7,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from lineage.traffic import read, with_clicks
 from monitoring.drift import DriftReport, compare
 from monitoring.drift_policy import DriftPolicy
+
+TASKS = ("categorize", "search", "recommend", "similar", "embed")  # what a window may be extended for
 
 
 @dataclass(frozen=True)
@@ -21,24 +24,39 @@ class Champion:
     since: datetime
 
 
-def current(url: str, champion: Champion, now: datetime, policy: DriftPolicy, since: datetime | None = None) -> pa.Table:
-    """The window of the champion's answers that ends at `now`, none before `since`."""
+def current(url: str, champion: Champion, now: datetime, policy: DriftPolicy, first: pa.Table | None = None) -> pa.Table:
+    """The window of the champion's answers that ends at `now`; of each task only what came after its rows in `first`."""
     window = policy.window
-    earliest = max(since or champion.since, now - timedelta(days=window.longest_days))
-    table = read(url, max(earliest, now - timedelta(days=window.days)), now, champion.version, window.most)
-    return table if table.num_rows >= window.fewest else read(url, earliest, now, champion.version, window.fewest)
+    table = read(url, max(champion.since, now - timedelta(days=window.days)), now, champion.version, window.most)
+    earliest = max(champion.since, now - timedelta(days=window.longest_days))
+    parts = [_of("", table)]
+    for task in TASKS:
+        rows = _of(task, table)
+        if rows.num_rows < window.fewest:
+            rows = read(url, earliest, now, champion.version, window.fewest, task, "newest")
+        if first is not None and (known := _of(task, first)).num_rows:
+            rows = rows.filter(pc.greater(rows["time"], pc.max(known["time"])))
+        parts.append(rows)
+    return pa.concat_tables(parts)
 
 
-def baseline(url: str, champion: Champion, now: datetime, policy: DriftPolicy) -> tuple[pa.Table, datetime] | None:
-    """The champion's first traffic and when it ended; None while it is still gathered. It lasts longer where little comes."""
+def baseline(url: str, champion: Champion, now: datetime, policy: DriftPolicy) -> pa.Table | None:
+    """The champion's first traffic: that of its first days, and of a task of which these have too little, its first answers.
+
+    None while it is still gathered.
+    """
     learned, fewest = champion.since + timedelta(days=policy.baseline_days), policy.window.fewest
     if now < learned:
         return None
-    first = read(url, champion.since, learned, champion.version, policy.window.most)
-    if first.num_rows >= fewest:
-        return first, learned
-    first = read(url, champion.since, now, champion.version, fewest, oldest=True)
-    return (first, first["time"][-1].as_py()) if first.num_rows == fewest else None
+    table = read(url, champion.since, learned, champion.version, policy.window.most)
+    parts = [_of("", table)]
+    for task in TASKS:
+        rows = _of(task, table)
+        if rows.num_rows < fewest:
+            rows = read(url, champion.since, now, champion.version, fewest, task, "oldest")
+        if rows.num_rows >= fewest:
+            parts.append(rows)
+    return pa.concat_tables(parts) if len(parts) > 1 else None
 
 
 def report(
@@ -49,17 +67,20 @@ def report(
     While that is gathered, nothing drifts and the state is `learning`: the findings tell how far traffic is from the reference.
     `clicked` are the ids of answers that were clicked, where feedback is given. Raises `GoodsightError` when the log cannot be read.
     """
-    known = baseline(url, champion, now, policy)
-    first, learned = known or (None, None)
-    table = current(url, champion, now, policy, learned)
+    first = baseline(url, champion, now, policy)
+    table = current(url, champion, now, policy, first)
     if clicked is not None:
-        first, table = first and with_clicks(first, clicked), with_clicks(table, clicked)
+        first, table = None if first is None else with_clicks(first, clicked), with_clicks(table, clicked)
     found = replace(compare(reference, table, policy, first), version=champion.version)
-    return found if known else _learning(found, champion, policy)
+    return _learning(found, champion, policy) if first is None else found
 
 
 def _learning(found: DriftReport, champion: Champion, policy: DriftPolicy) -> DriftReport:
     findings = tuple(replace(each, drifted=False) for each in found.findings)
     fewest, days = policy.window.fewest, policy.baseline_days
-    said = f"The first traffic of version {champion.version} is still gathered, {days:g} days and {fewest:,} answers of it."
+    said = f"The first traffic of version {champion.version} is still gathered: {days:g} days, and {fewest:,} answers of a task."
     return replace(found, findings=findings, state="learning" if findings else "few", explanation=said)
+
+
+def _of(task: str, table: pa.Table) -> pa.Table:
+    return table.filter(pc.equal(table["task"], task))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from lineage.graph import Node, Passport, State
+from lineage.wording import money
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -105,10 +106,45 @@ def cost_table(found: dict[str, Any]) -> None:
     """What a run took."""
     from rich.console import Console
 
-    steps = [(name, f"{seconds:,.1f}") for name, seconds in found["steps"].items()] + [(name, "from the cache") for name in found["cached"]]
+    columns = ("step", "seconds", "CPU s", "GPU s", "memory", "Wh", f"cost {found['currency']}".strip())
+    steps = [(name, f"{seconds:,.1f}", *_used(found["measured"][name] or {})) for name, seconds in found["steps"].items()]
+    steps += [(name, "from the cache", *[""] * 5) for name in found["cached"]]
+    steps.append(("in all", "", *_used(found)))
     total = f"{found['seconds']:,.1f} s" if found["seconds"] is not None else "an unknown time"
     title = f"Run {found['run_id']} of {found['revision']}: {found['state']}, {total}"
-    Console(highlight=False).print(_table(title, ("step", "seconds"), steps))
+    console = Console(highlight=False)
+    console.print(_table(title, columns, steps))
+    if gain := found["gain"]:
+        each = f", {money(found['per_point'], found['currency'])} for each" if found["per_point"] is not None else ""
+        console.print(f"It gained {gain['points']:+.1f} points of {gain['metric']} over the champion{each}.")
+
+
+def _used(told: dict[str, Any]) -> tuple[str, ...]:
+    """CPU seconds, GPU seconds, memory, watt-hours, money; empty what nobody measured."""
+    times = ["" if told.get(name) is None else f"{told[name]:,.1f}" for name in ("cpu_seconds", "gpu_seconds")]
+    memory = "" if told.get("peak_rss_bytes") is None else f"{told['peak_rss_bytes'] / 2**20:,.0f} MiB"
+    watt_hours = "" if told.get("energy_kwh") is None else f"{1000 * told['energy_kwh']:,.3f}"
+    return (*times, memory, watt_hours, money(told.get("cost")))
+
+
+def economy_table(found: dict[str, Any]) -> None:
+    """What all runs came to."""
+    from rich.console import Console
+
+    currency = found["currency"]
+    rows = [
+        ("runs", f"{found['runs']:,}, of which {found['promoted']:,} brought a new version"),
+        ("CPU hours", f"{(found['cpu_seconds'] or 0) / 3600:,.3f}"),
+        ("GPU hours", f"{(found['gpu_seconds'] or 0) / 3600:,.3f}"),
+        ("energy", f"{found['energy_kwh'] or 0:,.4f} kWh, estimated"),
+        ("cost of the runs", money(found["cost"], currency)),
+        ("points gained", f"{found['points']:,.1f}"),
+        ("cost of a point", money(found["per_point"], currency) or "no point was gained"),
+        ("answers", f"{found['answers']:,} in {found['answer_seconds']:,.1f} s"),
+        ("cost of answering", f"{money(found['answering'], currency)} at most"),
+        ("cost of 1,000 answers, runs included", money(found["per_1000_answers"], currency) or "nothing was answered"),
+    ]
+    Console(highlight=False).print(_table("What the models cost", ("what", "figure"), rows))
 
 
 def _table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Table:

@@ -16,15 +16,18 @@ from pipelines import (
     audit_command,
     catalogue_command,
     features_command,
+    feedback_command,
     gate_command,
     keys_command,
     models_command,
     pipeline_command,
     rollout_command,
+    runs_command,
     watch_command,
 )
 from pipelines.bulk_command import answer_catalogue
-from pipelines.options import WHICH, Home, Json, home_of, policy_text, print_json, refused
+from pipelines.drift_command import drift
+from pipelines.options import WHICH, Home, Json, home_of, policy_text, print_json
 
 app = typer.Typer(
     name="goodsight",
@@ -37,11 +40,14 @@ app = typer.Typer(
 app.add_typer(audit_command.app, name="audit")
 app.add_typer(catalogue_command.app, name="catalogue")
 app.add_typer(features_command.app, name="features")
+app.add_typer(feedback_command.app, name="feedback")
 app.add_typer(gate_command.app, name="gate")
 app.add_typer(keys_command.app, name="keys")
 app.add_typer(models_command.app, name="models")
 app.add_typer(pipeline_command.app, name="pipeline")
 app.add_typer(rollout_command.app, name="rollout")
+app.add_typer(runs_command.app, name="runs")
+app.command()(drift)
 app.command("watch")(watch_command.watch)
 
 Runner = Literal["process", "docker"]
@@ -72,6 +78,7 @@ def run(
     policy: Annotated[Path | None, typer.Option(help="YAML file of the gate's policy (default: lineage/policy.yaml).")] = None,
     rollout: Annotated[bool, typer.Option("--rollout", help="Keep what serves; `goodsight rollout start` brings the version in.")] = False,
     runner: Annotated[Runner, typer.Option(help="Where steps run: in processes, or in containers of GOODSIGHT_IMAGE.")] = "process",
+    budget: Annotated[float, typer.Option(min=0, help="Most money that it may cost (GOODSIGHT_PRICES); 0: any.")] = 0.0,
     run_id: Annotated[str, typer.Option("--run-id", hidden=True, help="Id of the run; of one that did not succeed: it goes on.")] = "",
     home: Home = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no closing table.")] = False,
@@ -81,7 +88,7 @@ def run(
     from models.config import check_trainable, model_config
     from pipelines.local import Wanted
     from pipelines.local import run as run_pipeline
-    from pipelines.report import closing_table
+    from pipelines.report import tell_run
 
     check_trainable(model_config(architecture, size))
     home_of(home)
@@ -90,16 +97,8 @@ def run(
     folder = None if revision else catalogue or _sample()
     name = folder.resolve().name if folder else ""
     release = "rollout" if rollout else "switch"
-    result = run_pipeline(Wanted(folder, name, architecture, size, seed, policy_text(policy), quiet, revision, release, runner, run_id))
-    if not quiet:
-        closing_table(result)
-    if as_json:
-        print_json(result)
-    if result["data_verdict"] != "passed":
-        docs = result["paths"]["data_docs"]
-        raise refused(f"The data was refused before training. {result['data_reason']}", f"See {docs}")
-    if result["verdict"] != "promote":
-        raise refused("The gate rejected the candidate; what serves now goes on serving.", f"goodsight gate explain {result['run_id']}")
+    asked = Wanted(folder, name, architecture, size, seed, policy_text(policy), quiet, revision, release, runner, budget, run_id)
+    tell_run(run_pipeline(asked), quiet, as_json)
 
 
 def _sample() -> Path:

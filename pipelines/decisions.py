@@ -8,16 +8,41 @@ from typing import Any
 from lineage.database import rows
 from lineage.event import Event
 from lineage.history import COLUMNS
+from monitoring.decision import Decision
 from monitoring.observation import Start
 
 KIND = "trigger"
-STARTS = 200  # of the newest decisions to start; a run that is older has ended
+OF_THE_LOOK = ("now", "sequence", "previous")  # of an observation: other at each look
+STARTS = 50  # of the newest decisions to start; a run that is older has ended
 
 
 def newest(url: str) -> Event | None:
     """The decision that was made last. Raises `IntegrityError` when it was altered."""
     found = _read(url, "", 1)
     return found[0] if found else None
+
+
+def observed(url: str, event: Event | None) -> dict[str, Any] | None:
+    """What a decision was made on, as JSON. It is written once: decisions on the same name the first that has it."""
+    told: dict[str, Any] | None = event.payload.get("observed") if event else None
+    if told is None or "as" not in told:
+        return told
+    found = rows(url, f"SELECT {COLUMNS} FROM events WHERE seq = :seq", seq=told["as"])
+    return {**Event.of(found[0]).payload["observed"], **{name: told[name] for name in OF_THE_LOOK}}
+
+
+def payload(url: str, made: Decision) -> dict[str, Any]:
+    """The payload of a decision's event; what was seen is left out where nothing has changed since the decision before."""
+    told, last = made.to_json(), newest(url)
+    before = observed(url, last)
+    if last is None or before is None or _lasting(before) != _lasting(told["observed"]):
+        return told
+    first = last.payload["observed"].get("as", last.seq)
+    return {**told, "observed": {"as": first, **{name: told["observed"][name] for name in OF_THE_LOOK}}}
+
+
+def _lasting(told: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in told.items() if name not in OF_THE_LOOK}
 
 
 def starts(url: str) -> list[Event]:
@@ -40,8 +65,7 @@ def start_of(events: list[Event]) -> Start | None:
     last: dict[str, Any] = told[-1].payload
     attempts = sum(event.payload["run_id"] == last["run_id"] for event in told)
     fired = tuple(each["name"] for each in last["triggers"] if each["fired"])
-    makers = (last.get("observed") or {}).get("makers") or {}
-    return Start(last["run_id"], datetime.fromisoformat(told[-1].time), last["asked"], attempts, fired, makers)
+    return Start(last["run_id"], datetime.fromisoformat(told[-1].time), last["asked"], attempts, fired)
 
 
 def _read(url: str, condition: str, most: int) -> list[Event]:

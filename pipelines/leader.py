@@ -20,6 +20,7 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from goodsight.errors import BusyError
 from lineage.database import engine
+from lineage.ledger import Ledger
 
 SECONDS = 30.0
 metadata = MetaData()
@@ -41,6 +42,7 @@ class Leadership:
     """Who leads `name` in the database at `url`; in a `with` block it is this process, or `BusyError` is raised after `patience` s."""
 
     def __init__(self, url: str, name: str = "watch", seconds: float = SECONDS, patience: float = 0.0) -> None:
+        Ledger(url)  # which makes its tables: a database without them is no ledger
         self._engine = engine(url)
         self._name, self._seconds, self._patience = name, seconds, patience
         self.me = f"{this_process()}/{id(self)}"

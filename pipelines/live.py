@@ -9,21 +9,26 @@ import select
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from goodsight.errors import BusyError, InputError
+from goodsight.errors import BusyError, InputError, RefusedError
+from goodsight.progress import warn
 from lineage import runs
 from lineage.runs import Run, Step
+from monitoring.energy import power
+from monitoring.prices import Prices
+from pipelines.reasons import keep_code
 
 RUN_IDS = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")
 MEASURED = ("cpu_seconds", "gpu_seconds", "peak_rss_bytes")
+POWER_SECONDS = 120.0
 GRACE_SECONDS = 60.0  # for the checkpoint of a step that is told to stop
-Costed = Callable[[Step], Step]
 
 
 def now() -> str:
@@ -49,15 +54,37 @@ def before(run_id: str, root: Path, ledger_url: str) -> Run | None:
     return found[0]
 
 
+class Meter:
+    """What a step costs: its energy by the hardware of this machine, its money by the table of prices in force.
+
+    Raises `InputError` when that table is not right.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.prices = Prices.load()
+        self._pool = ThreadPoolExecutor(1)
+        self._power = self._pool.submit(power, root)  # the first time on a machine it takes seconds
+        self._pool.shutdown(wait=False)
+
+    def costed(self, step: Step) -> Step:
+        """The step with its energy, None when the hardware cannot be told, and its money."""
+        try:
+            step = replace(step, energy_kwh=self._power.result(POWER_SECONDS).energy_kwh(step))
+        except Exception as error:  # whatever the libraries that look for hardware raise
+            warn(f"The energy of the run is not known: {error!r}")
+        return replace(step, cost=self.prices.of(step))
+
+
 class Live:
     """Keeps the state file of one run. A file that cannot be written, for example on a full disk, does not end the run."""
 
     def __init__(self, run_id: str, root: Path, asked: dict[str, Any], last: Run | None = None) -> None:
-        self.root, self.begun = root, time.monotonic()
+        self.root, self.begun, self.meter = root, time.monotonic(), Meter(root)
         begin, first = now(), last.started if last else ""
         run = Run(run_id, "RUNNING", first or begin, asked=asked, revision=last.revision if last else "", since=begin)
+        run = replace(run, currency=self.meter.prices.currency, spent=(last.cost or 0.0) if last else 0.0)
         self.run = runs.by_this_process(run)
-        self.costed: Costed = lambda step: step
+        self.refused: RefusedError | None = None
         self._keep()
 
     def know(self, **facts: Any) -> None:
@@ -75,12 +102,26 @@ class Live:
         else:
             begun = next((one.started for one in self.run.steps if one.name == name), "")
             step = Step(name, state, event["seconds"], started=begun, **{each: event.get(each) for each in MEASURED})
-        self._step(self.costed(step))
+            step = self.meter.costed(step)
+        self._step(step)
 
     def cached(self, name: str) -> None:
         """A step was answered from the cache."""
         if name not in {step.name for step in self.run.steps}:
             self._step(Step(name, cached=True, started=now()))
+
+    def missed(self, name: str) -> None:
+        """A step is about to run. Raises `RefusedError` when what ran has cost the budget of the run."""
+        from pipelines.retrain import CODE
+
+        budget, cost = self.run.asked.get("budget") or 0.0, self.run.cost or 0.0
+        if code := CODE.get(name.split()[0]):
+            with contextlib.suppress(OSError):
+                keep_code(self.root, name, code)
+        if budget and cost >= budget:
+            told = f"The run has cost {cost:.4g} {self.run.currency} before the step {name}; its budget is {budget:g}."
+            self.refused = RefusedError(told, f"Give it more and go on: goodsight runs resume {self.run.run_id} --budget MORE")
+            raise self.refused
 
     def ended(self, state: str, cause: str, **facts: Any) -> None:
         """The run is over."""

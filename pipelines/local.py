@@ -19,9 +19,11 @@ from goodsight.errors import ERRORS, GoodsightError
 from goodsight.files import exclusive, read_json, write_json
 from goodsight.settings import settings, silence_telemetry
 from lineage import champion, history, record, runs
+from lineage.costs import gain_of
 from lineage.runs import Run
 from pipelines.events import Listener, Story
 from pipelines.live import Live, before, check_id, stoppable
+from pipelines.reasons import ASKED
 
 if TYPE_CHECKING:
     from kfp.dsl.graph_component import GraphComponent
@@ -41,6 +43,7 @@ class Wanted:
     revision: str = ""
     release: str = "switch"  # or `rollout`: the version waits for `goodsight rollout start`
     runner: str = "process"  # or `docker`: each step in a container of the image that a cluster would run it in
+    budget: float = 0.0  # money, in the currency of the table of prices: no step begins once the run has cost it; 0: none
     run_id: str = ""  # empty: a new one; of a run that did not succeed: that one goes on
 
 
@@ -71,6 +74,7 @@ def _run(run_id: str, wanted: Wanted, last: Run | None, root: Path) -> dict[str,
         outcome = _execute({**arguments, "run_id": run_id}, place, listener, wanted.runner, live)
         result = _result(run_id, arguments, outcome, root)
         result["seconds"] = round(time.monotonic() - started, 3)
+        result["cost"] = {"money": live.run.cost, "currency": live.run.currency}
         write_json(place / "result.json", result)
         _remember(arguments, result, root)
         ended.update(result)
@@ -90,7 +94,8 @@ def _as_before(wanted: Wanted, last: Run | None) -> Wanted:
     known = {each.name for each in fields(Wanted)}
     told = {name: value for name, value in last.asked.items() if name in known}
     folder = Path(told["catalogue"]) if told.get("catalogue") and not last.revision else None
-    return replace(wanted, **{**told, "catalogue": folder, "revision": last.revision or told.get("revision", "")})
+    more = {"budget": wanted.budget} if wanted.budget else {}
+    return replace(wanted, **{**told, **more, "catalogue": folder, "revision": last.revision or told.get("revision", "")})
 
 
 @contextlib.contextmanager
@@ -118,8 +123,13 @@ def _in_the_ledger(live: Live, story: Story) -> Iterator[dict[str, Any]]:
                 cached=[step["name"] for step in known.get("steps", []) if step["cached"]],
                 started=live.run.started,
                 asked=live.run.asked,
+                order=[step.name for step in live.run.steps],
                 costs=live.costs(),
                 failed=live.failed,
+                currency=live.run.currency,
+                spent=live.run.spent,
+                prices=live.meter.prices.digest,
+                gain=known.get("gain"),
                 **came,
             )
         finally:
@@ -215,15 +225,15 @@ def _execute(arguments: dict[str, Any], folder: Path, listener: Listener, runner
 
     root = settings().root
     local.init(runner_of(runner, folder), pipeline_root=str(root / "pipeline"), workspace_root=str(folder / "workspace"))
-    cache = install(root / "cache")
-    cache.on_hit = live.cached
+    cache = install(root / "cache", folder / ASKED)
+    cache.on_hit, cache.on_miss = live.cached, live.missed
     logging.getLogger().setLevel(logging.WARNING)
     with warnings.catch_warnings(), contextlib.redirect_stdout(listener):
         warnings.simplefilter("ignore")
         try:
             _on_this_machine(retrain)(**arguments)
         except RuntimeError as error:
-            raise _explained(listener.story.error, error, folder) from error
+            raise live.refused or _explained(listener.story.error, error, folder) from error
         finally:
             end(runner)
     story = listener.story
@@ -271,6 +281,7 @@ def _result(run_id: str, arguments: dict[str, Any], outcome: Outcome, root: Path
         "metrics": figures["metrics"],
         "baselines": figures["baselines"],
         "verdict": judged["decision"] if judged else None,
+        "gain": gain_of(judged) if judged else None,
         "model_version": deployed["version"] if deployed else None,
         "champion": now.version if (now := champion.current()) else None,
         "endpoint": deployed["endpoint"] if deployed else None,

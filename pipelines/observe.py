@@ -27,10 +27,10 @@ from pipelines.starting import Platform
 
 MADE_BY = ("validate", "features", "pretrain", "finetune")  # the steps that a model comes of
 RATES = {"category_accuracy": ("correct", "judged"), "click_rate": ("clicked", "searches")}
-WINDOWS = 8  # of drift that are kept beside a decision
-RUNS = 50  # that are looked at
+WINDOWS = 4  # of drift that are kept beside a decision
+RUNS = 12  # that are looked at
+VERSIONS = 8  # of the data
 HOUR = 3600.0
-FAILURES = (GoodsightError, OSError, ValueError, KeyError, ImportError, RuntimeError)
 T = TypeVar("T")
 
 
@@ -48,7 +48,7 @@ class Look:
         """What `see` gives, or `otherwise` and the reason among the unknown."""
         try:
             return see()
-        except FAILURES as error:
+        except Exception as error:  # whatever it was, the other parts are seen, and this one is told
             self.unknown[part] = error.message if isinstance(error, GoodsightError) else f"{type(error).__name__}: {error}"
             return otherwise
 
@@ -57,7 +57,8 @@ def observe(policy: RetrainingPolicy, platform: Platform, now: datetime, request
     """What is seen at `now`. Raises `GoodsightError` when the ledger's decisions cannot be read."""
     url = settings().ledger_url
     last = decisions.newest(url)
-    before = Observation.of(last.payload["observed"]) if last and last.payload.get("observed") else None
+    told = decisions.observed(url, last)
+    before = Observation.of(told) if told else None
     look = Look(policy, settings().root, now, before, {})
     started = decisions.starts(url)
     makers = look.at(observation.MAKERS, lambda: _makers(policy), {})
@@ -101,7 +102,8 @@ def _open_request(last: Event | None, before: Observation | None) -> Request | N
 
 
 @lru_cache(maxsize=1)
-def _code() -> str:
+def code_of_steps() -> str:
+    """Digest of the code that makes a model; a process keeps the code that it has imported, so it is computed once."""
     return sha256_json({name: code_digest(f"components.steps.{name}") for name in MADE_BY})
 
 
@@ -113,7 +115,7 @@ def _makers(policy: RetrainingPolicy) -> dict[str, str]:
     from models.config import model_config
 
     config = asdict(model_config(policy.run.architecture, policy.run.size))
-    return {"code": _code(), "towers": sha256_json({tower.name: tower.weights for tower in towers(config)})}
+    return {"code": code_of_steps(), "towers": sha256_json({tower.name: tower.weights for tower in towers(config)})}
 
 
 def _champion(look: Look, makers: dict[str, str], runs: tuple[Run, ...]) -> Champion | None:
@@ -144,7 +146,7 @@ def _data(look: Look, champion: Champion | None) -> tuple[Data, ...]:
     name = look.policy.catalogue or (name_of(champion.revision) if champion else name_of(told[-1][1]) if told else "")
     mine = [(time, tag) for time, tag in told if name_of(tag) == name]
     begin = max((place for place, (_, tag) in enumerate(mine) if champion and tag == champion.revision), default=0)
-    newest = {tag: time for time, tag in mine[begin:]}  # a version that came again counts from then
+    newest = {tag: time for time, tag in [*mine[begin : begin + 1], *mine[begin + 1 :][-VERSIONS:]]}  # that came again: from then on
     refusals = _refusals()
     found = []
     for tag, time in sorted(newest.items(), key=lambda each: each[1]):
@@ -154,9 +156,20 @@ def _data(look: Look, champion: Champion | None) -> tuple[Data, ...]:
         elif digest in refusals:
             found.append(Data(tag, digest, time, 0.0, refused=refusals[digest]))
         else:
-            changed, new = change(look.root, champion.revision, tag) if champion else (1.0, 0)
-            found.append(Data(tag, digest, time, changed, new))
+            found.append(_newer(look.root, champion, Data(tag, digest, time, 1.0)))
     return tuple(found)
+
+
+def _newer(root: Path, champion: Champion | None, data: Data) -> Data:
+    """A version with what it changes; one whose bytes are lost or altered is as good as refused."""
+    if champion is None or not champion.revision:
+        return data
+    try:
+        changed, new = change(root, champion.revision, data.revision)
+    except Exception as error:  # of ours, of DVC's or of pyarrow's
+        why = error.message if isinstance(error, GoodsightError) else str(error)
+        return replace(data, changed=0.0, refused=f"It cannot be read: {why}")
+    return replace(data, changed=changed, new_categories=new)
 
 
 def _refusals() -> dict[str, str]:
@@ -192,7 +205,7 @@ def _runs(look: Look, platform: Platform, started: list[Event]) -> tuple[Run, ..
     """The newest runs that home and the ledger tell of, with what the platform says of those without an end; oldest first."""
     from lineage.runs import list_runs
 
-    makers = {event.payload["run_id"]: event.payload["observed"]["makers"] for event in started if event.payload.get("observed")}
+    makers = {event.payload["run_id"]: _seen_makers(event) for event in started}
     found = {run.run_id: _run(run, makers.get(run.run_id, {})) for run in list_runs(look.root, settings().ledger_url)[:RUNS]}
     for name, state, began in platform.going():
         run = found.get(name)
@@ -201,6 +214,12 @@ def _runs(look: Look, platform: Platform, started: list[Event]) -> tuple[Run, ..
         elif run.state in ("RUNNING", "LOST"):
             found[name] = replace(run, state=state)
     return tuple(sorted(found.values(), key=lambda run: run.started))
+
+
+def _seen_makers(event: Event) -> dict[str, str]:
+    """What a decided run is made with, by the observation that stands with its decision."""
+    told = decisions.observed(settings().ledger_url, event)
+    return told["makers"] if told else {}
 
 
 def _run(run: Any, makers: dict[str, str]) -> Run:
@@ -240,13 +259,14 @@ def _drift(look: Look, champion: Champion | None) -> tuple[tuple[Window, ...], d
 
 def _report(look: Look, champion: Champion) -> dict[str, Any]:
     """What differs now from what the champion was made for."""
-    import pyarrow.parquet as pq
-
     from lineage import feedback
     from monitoring import windows
     from pipelines.reference import reference_of
+    from serving.reference import read_reference
 
-    reference = pq.read_table(reference_of(champion.version, look.root) / "traffic.parquet")
+    reference = read_reference(reference_of(champion.version, look.root))
+    if reference is None:
+        raise GoodsightError(f"The reference of version {champion.version} is not whole.", "It is made again at the next look.")
     given = feedback.given(settings().predictions_url, champion.since, ["click"])
     clicked = {each["prediction"] for each in given} if given else None
     now = windows.Champion(champion.version, champion.since)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -121,16 +122,28 @@ def verifier(output: Output = Path("verify_audit_bundle.py")) -> None:
 
 
 def cost(
-    wanted: Annotated[str, typer.Argument(help="A run's id, a model version, `champion`, or the start of a candidate's digest.")],
+    wanted: Annotated[str, typer.Argument(help="A run's id, a model version, `champion`, a candidate's digest; none: all runs.")] = "",
+    since: Annotated[str, typer.Option(help="Of all runs: only those that ended since then, for example 2026-05-01.")] = "",
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """Show what a run took, step by step, or the run that made a model."""
-    from lineage.costs import cost_of
-    from pipelines.audit_report import cost_table
+    """Show what a run took, step by step, or the run that made a model; or what all came to for a point gained and 1,000 answers."""
+    from goodsight.times import start_of
+    from lineage.costs import cost_of, economy
+    from monitoring.prices import Prices
+    from pipelines.audit_report import cost_table, economy_table
 
-    found = cost_of(wanted, sources(home_of(home)))
-    print_json(found) if as_json else cost_table(found)
+    place = sources(home_of(home))
+    if wanted:
+        found = cost_of(wanted, place)
+        return print_json(found) if as_json else cost_table(found)
+    begin = start_of(since)
+    if since and begin is None:
+        raise InputError(f"{since!r} is no time.", "Write it so: --since 2026-05-01, or 2026-05-01T12:00")
+    prices = Prices.load()
+    after = begin.astimezone(UTC).isoformat(timespec="microseconds") if begin else ""
+    found = economy(place, prices.of_answer(1.0), prices.currency, after)
+    print_json(found) if as_json else economy_table(found)
 
 
 COMMANDS = (show, uses, bundle, verifier, cost)

@@ -117,7 +117,8 @@ def replay(path: Path, since: str, until: str) -> dict[str, Any]:
     if not events:
         raise InputError(f"No decision is recorded between {since} and {until}.", "`goodsight watch` records them.")
     policy = RetrainingPolicy.load(path)
-    looks = [Observation.of(event.payload["observed"]) for event in events]
+    seen = [decisions.observed(settings().ledger_url, event) for event in events]
+    looks = [Observation.of(told) for told in seen if told]
     recorded = {run.run_id: run for seen in looks for run in seen.runs}
     first = looks[0]
     history = History(Typical.of(list(recorded.values())), [run for run in first.runs if run.state != "RUNNING"])

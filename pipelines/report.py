@@ -12,6 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from lineage.registry import metric_name, ui_command
+from lineage.wording import money
+from pipelines.options import print_json, refused
 
 if TYPE_CHECKING:
     from lineage.champion import Reign
@@ -37,6 +39,19 @@ def _table(title: str, *columns: str) -> Table:
     return table
 
 
+def tell_run(result: dict[str, Any], quiet: bool, as_json: bool) -> None:
+    """How a run ended. Raises `GoodsightError` when the data or the candidate did not pass."""
+    if not quiet:
+        closing_table(result)
+    if as_json:
+        print_json(result)
+    if result["data_verdict"] != "passed":
+        docs = result["paths"]["data_docs"]
+        raise refused(f"The data was refused before training. {result['data_reason']}", f"See {docs}")
+    if result["verdict"] != "promote":
+        raise refused("The gate rejected the candidate; what serves now goes on serving.", f"goodsight gate explain {result['run_id']}")
+
+
 def closing_table(result: dict[str, Any]) -> None:
     """The end of a run: data, figures beside baselines, verdict, version, where to look."""
     console = Console(highlight=False)
@@ -50,6 +65,7 @@ def closing_table(result: dict[str, Any]) -> None:
         "champion": result["champion"] or "none",
         "steps": f"{len(result['steps'])}, {cached} of them from the cache",
         "time and memory": f"{result['seconds']:.0f} s, {result['peak_rss_bytes'] / 2**30:.1f} GiB",
+        "cost": money(result["cost"]["money"], result["cost"]["currency"]),
         "serve it": f"goodsight serve   ({result['endpoint']})" if result["endpoint"] else "nothing new to serve",
         "data docs": paths.get("data_docs", ""),
         "quarantine": paths.get("quarantine", ""),

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from goodsight.errors import GoodsightError
 from goodsight.settings import settings
 from lineage import history
 from monitoring.decision import Decision
@@ -58,7 +57,7 @@ class Teller:
         """What was decided, and what ended since the decision before."""
         try:
             self._update(made)
-        except (GoodsightError, OSError, KeyError, ValueError) as error:
+        except Exception as error:  # metrics stop no controller
             logger.warning("the metrics are late: %s", error)
         if made.decision == "start":
             self._notice(f"start {made.run_id}", f"Goodsight trains on {made.revision}", made.reason, "info")
@@ -88,8 +87,10 @@ class Teller:
 
     def _stuck(self, made: Decision) -> None:
         """Something is due and only people can help: newer data, a run that keeps failing."""
-        for name in {"news", "retries"} & set(made.held_by):
-            self._notice(f"{name} {made.revision}", "A retraining is due and held back", made.reason, "warning", WEEK)
+        for each in made.constraints:
+            given_up = each.name == "retries" and each.figures.get("failures", 0) > each.figures.get("most", 0)
+            if each.holds and (each.name == "news" or given_up):
+                self._notice(f"{each.name} {made.revision}", "A retraining is due and held back", made.reason, "warning", WEEK)
 
     def _notice(self, key: str, title: str, body: str, severity: Severity, hours: float = 12.0) -> None:
         if self._notifier:

@@ -33,7 +33,6 @@ ACTOR = "watch"
 STATE = "watch.json"  # under <home>/monitoring: the last look, for people and probes
 POLL_SECONDS = 5.0  # after a look: has a run ended, has a person asked?
 FIRST_PAUSE, LONGEST_PAUSE = 15.0, 900.0  # seconds after a look that failed, doubled each time
-FAILURES = (GoodsightError, OSError, ValueError, KeyError, RuntimeError)
 
 
 def instant() -> datetime:
@@ -79,11 +78,11 @@ class Controller:
 
 def keep(made: Decision) -> None:
     """Writes a decision into the ledger, as the one after the newest that it saw. Raises `ConflictError` when there is a newer one."""
-    seen = made.seen
+    seen, url = made.seen, settings().ledger_url
     subjects = [seen.champion.candidate] if seen.champion else []
     subjects += [each.digest for each in seen.data if each.revision == made.revision and each.digest not in subjects]
     actor = seen.request.by if seen.request else ACTOR
-    Ledger(settings().ledger_url).append(decisions.KIND, actor, subjects, made.to_json(), expect=seen.sequence)
+    Ledger(url).append(decisions.KIND, actor, subjects, decisions.payload(url, made), expect=seen.sequence)
 
 
 @dataclass
@@ -95,6 +94,7 @@ class Loop:
     say: Callable[[str], Any]
     stop: threading.Event = field(default_factory=threading.Event)
     poll_seconds: float = POLL_SECONDS
+    first_pause: float = FIRST_PAUSE
     failures: int = 0
 
     def run(self) -> None:
@@ -115,7 +115,7 @@ class Loop:
         except ConflictError as error:
             self.say(error.message)
             return 0.0
-        except FAILURES as error:
+        except Exception as error:  # whatever it was, the controller lives on and tells
             return self._failed(error)
         self.failures = 0
         self.say(f"{made.decision}: {made.reason}")
@@ -126,7 +126,7 @@ class Loop:
 
     def _failed(self, error: BaseException) -> float:
         self.failures += 1
-        pause: float = min(FIRST_PAUSE * 2 ** (self.failures - 1), LONGEST_PAUSE)
+        pause: float = min(self.first_pause * 2 ** (self.failures - 1), LONGEST_PAUSE)
         why = error.message if isinstance(error, GoodsightError) else f"{type(error).__name__}: {error}"
         self.say(f"look {self.failures} failed: {why} The next one is in {pause:.0f} s.")
         self._write({"error": why, "failures": self.failures, "next_seconds": pause})
@@ -146,8 +146,8 @@ class Loop:
         try:
             newest = decisions.newest(settings().ledger_url)
             return newest.seq if newest else 0, tuple(name for name, state, _ in self.controller.platform.going() if state == "RUNNING")
-        except FAILURES:
-            return ()
+        except Exception:
+            return ()  # the next look tells why
 
     def _write(self, told: dict[str, Any]) -> None:
         """What it did last, in a file; a full disk is no reason to stop."""

@@ -34,8 +34,8 @@ hypothesis.settings.load_profile("goodsight")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whole pipelines first: one worker is busy with them while the other does the rest."""
-    items.sort(key=lambda item: item.get_closest_marker("pipeline") is None)
+    """Whole pipelines first: one worker is busy with them while the other does the rest. Images may still be being built."""
+    items.sort(key=lambda item: item.get_closest_marker("pipeline") is None or item.get_closest_marker("containers") is not None)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from filelock import FileLock
 
 from goodsight import __version__
 from goodsight.digests import HOUSE
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 IMAGES = ("gateway", "serve", "train", "pipeline")
 USER = 10001
+BUILD_SECONDS = 1_200
 # As the pods of the "restricted" standard: no root, no capability, nothing to write to but what is mounted.
 NARROW = {
     "read_only": True,
@@ -32,6 +34,13 @@ NARROW = {
 def missing(what: str) -> None:
     """Skips the test or, where GOODSIGHT_REQUIRE_CONTAINERS is 1, fails it."""
     pytest.fail(what) if os.environ.get("GOODSIGHT_REQUIRE_CONTAINERS") == "1" else pytest.skip(what)
+
+
+def _built() -> None:
+    """Waits for the images where GOODSIGHT_IMAGES_LOCK names the file that is locked while they are built."""
+    if lock := os.environ.get("GOODSIGHT_IMAGES_LOCK"):
+        with FileLock(lock, timeout=BUILD_SECONDS):
+            pass
 
 
 def revision() -> str:
@@ -55,6 +64,7 @@ class Docker:
         """The daemon that has all our images, made of what is checked out; else the test is skipped or fails."""
         import docker
 
+        _built()
         try:
             client = docker.from_env()
         except docker.errors.DockerException as error:

@@ -1,12 +1,14 @@
 """The exit handler of a cluster: whatever happened, the final state of the run and its cause go into the ledger."""
 
+from typing import Any
 
-def finish(run_id: str, revision: str, state: str, error: str) -> None:
-    """Appends one `run` event to the ledger, and deletes a TrainJob that the run left behind: its step may have been killed."""
+
+def finish(run_id: str, revision: str, state: str, error: str, **figures: Any) -> None:
+    """Appends one `run` event, with the `figures` of the steps, and deletes a TrainJob that the run left: its step may have been killed."""
     from components.train_job import delete_jobs_of
     from goodsight.settings import settings
     from lineage import record
 
-    record.run(state, run_id, revision, error)
+    record.run(state, run_id, revision, error, **figures)
     if settings().train_runtime and run_id:
         delete_jobs_of(run_id)

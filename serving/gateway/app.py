@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving.gateway import feedback, health, inference_protocol, openapi, routes, shop
+from serving.gateway import feedback, health, inference_protocol, openapi, routes, shop, status
 from serving.gateway.boundary import Boundary
 from serving.gateway.gateway import Gateway
 from serving.gateway.problems import Problem
@@ -28,6 +28,7 @@ def create(gateway: Gateway, tracer: Tracer | None = None) -> FastAPI:
     app.include_router(inference_protocol.router(gateway))
     app.include_router(health.router(gateway))
     app.include_router(shop.router(gateway))
+    app.include_router(status.router(gateway))
     app.include_router(health.metrics_router(gateway))
     app.add_exception_handler(Problem, _problem)
     app.add_exception_handler(HTTPException, _http)

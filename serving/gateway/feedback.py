@@ -20,6 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from goodsight.errors import BusyError, ConflictError, GoodsightError, InputError, NotFoundError
+from lineage.feedback import KINDS
 from lineage.feedback_log import Given, Taken
 from serving.gateway import bodies
 from serving.gateway.gateway import Gateway
@@ -71,7 +72,8 @@ async def _read(request: Request) -> tuple[list[Any], bool]:
     if not isinstance(told, dict) or "requests" not in told:
         return [told], False
     pieces = told["requests"]
-    if len(told) > 1 or not isinstance(pieces, list) or not 1 <= len(pieces) <= LARGEST_BATCH:
+    plain = isinstance(pieces, list) and all(isinstance(each, dict) for each in pieces)
+    if len(told) > 1 or not plain or not 1 <= len(pieces) <= LARGEST_BATCH:
         raise Problem(400, f"A batch is an object with the one field `requests`: a list of 1 to {LARGEST_BATCH} objects.")
     return pieces, True
 
@@ -99,6 +101,8 @@ async def _give(gateway: Gateway, piece: Any, key: str) -> Taken:
 def _checked(piece: Any) -> Given:
     if not isinstance(piece, dict):
         raise Problem(400, "The body is JSON, but not an object.")
+    if not isinstance(piece.get("kind"), str) or piece["kind"] not in KINDS:  # pydantic would tell it again
+        raise Problem(400, f"Bad request: kind: it is none of {', '.join(KINDS)}.")
     try:
         return Given(**PIECE.validate_python(piece).model_dump())
     except ValidationError as error:

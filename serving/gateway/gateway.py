@@ -12,6 +12,7 @@ from starlette.requests import Request
 from goodsight.settings import settings
 from lineage.feedback_log import FeedbackLog, Given, Taken
 from serving.gateway.access import Access
+from serving.gateway.looking import Look, looking
 from serving.gateway.metrics import Metrics
 from serving.gateway.passports import Passports
 from serving.gateway.upstream import Upstream
@@ -29,7 +30,8 @@ def giving(url: str = "") -> Give:
 @dataclass
 class Gateway:
     """`seconds` is what one request may take; `passport` tells what stands behind an answer, or raises `InputError`,
-    `shelf` shows what is served, and `feedback` keeps what is said of an answer, by the name of a key."""
+    `shelf` shows what is served, `feedback` keeps what is said of an answer, by the name of a key, and `status` tells how retraining
+    stands, or raises `GoodsightError`."""
 
     upstream: Upstream
     seconds: float
@@ -37,6 +39,7 @@ class Gateway:
     access: Access = field(default_factory=Access)
     shelf: Shelf = field(default_factory=lambda: Shelf(served(settings().root)))
     feedback: Give = field(default_factory=lambda: giving())
+    status: Look = field(default_factory=lambda: looking())
     stopping: bool = False
 
     def __post_init__(self) -> None:

@@ -44,7 +44,7 @@ class Metrics:
             "goodsight_request_seconds", "Seconds of a request.", ("route",), registry=self._registry, buckets=BUCKETS
         )
 
-        self._feedback = Counter("goodsight_feedback", "Pieces of feedback that came.", ("kind", "result"), registry=self._registry)
+        self._feedback = Counter("goodsight_feedback_pieces", "Pieces of feedback that came.", ("kind", "result"), registry=self._registry)
 
     def feedback(self, kind: str, result: str) -> None:
         """Counts one piece: `result` is new, known (said before) or refused."""

@@ -28,7 +28,7 @@ PROBLEMS = {
     415: "The body has a content type that is not read.",
     421: "The server does not answer to this Host.",
     429: "The queue is full, or the rate of the key is used up: try again after `Retry-After` seconds.",
-    503: "The model is not ready, or the server stops: try again after `Retry-After` seconds.",
+    503: "The model is not ready, the server stops, or what is asked cannot be read now: try again after `Retry-After` seconds.",
     504: "The model did not answer in time.",
 }
 PREDICTING = (400, 401, 403, 404, 408, 413, 415, 421, 429, 503, 504)
@@ -38,6 +38,7 @@ STATUSES = {
     "explain": PREDICTING,
     **dict.fromkeys(("passport", "passport_page", "thumbnail", "facets"), (400, 401, 403, 404, 421, 429)),
     "feedback": (400, 401, 403, 404, 408, 409, 413, 415, 421, 429, 503),
+    "status": (401, 403, 421, 429, 503),
     "model_metadata": (401, 403, 421, 429),
     "version_metadata": (400, 401, 403, 404, 421, 429),
     "model_ready": (401, 403, 421, 429, 503),

@@ -54,10 +54,10 @@ def router(gateway: Gateway) -> APIRouter:
 def _add_page(routes: APIRouter) -> None:
     """The page and its parts hold nothing of the catalogue, so they need no key."""
     for path, name in {"/": "shop.html", **{f"/pages/{part}": part for part in PARTS}}.items():
-        routes.add_api_route(path, _static(PAGES / name), methods=["GET", "HEAD"], include_in_schema=False)
+        routes.add_api_route(path, static(PAGES / name), methods=["GET", "HEAD"], include_in_schema=False)
 
 
-def _static(file: Path) -> Callable[[Request], Response]:
+def static(file: Path) -> Callable[[Request], Response]:
     content, kind = file.read_bytes(), KINDS[file.suffix]
     headers = {"ETag": f'"{sha256_bytes(content)[:32]}"', "Cache-Control": "no-cache", "Content-Security-Policy": POLICY, **ALONE}
 

@@ -83,7 +83,7 @@ def kind_without_schema(objects: Objects) -> None:
 
 
 def old_api(objects: Objects) -> None:
-    find(objects, "CronJob/retrain")["apiVersion"] = "batch/v1beta1"
+    find(objects, "Deployment/watch")["apiVersion"] = "apps/v1beta1"
 
 
 def port_out_of_range(objects: Objects) -> None:
@@ -103,9 +103,7 @@ def probe_of_no_port(objects: Objects) -> None:
 
 
 def latest(objects: Objects) -> None:
-    find(objects, "CronJob/retrain")["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"][0]["image"] = (
-        "ghcr.io/goodsight/pipeline:latest"
-    )
+    find(objects, "Deployment/watch")["spec"]["template"]["spec"]["containers"][0]["image"] = "ghcr.io/goodsight/pipeline:latest"
 
 
 def no_tag(objects: Objects) -> None:
@@ -222,12 +220,12 @@ MISTAKES: list[tuple[str, Callable[[Objects], None], str, str]] = [
     ("local", unknown_action_of_the_runtime, "schema", "TrainingRuntime/goodsight-torch"),
     ("kserve", unknown_field_of_the_predictor, "schema", "InferenceService/shop"),
     ("local", kind_without_schema, "no-schema", "ServiceMonitor/serving"),
-    ("local", old_api, "no-schema", "CronJob/retrain"),
+    ("local", old_api, "no-schema", "Deployment/watch"),
     ("local", port_out_of_range, "port-range", "Service/serving"),
     ("local", target_port_of_no_container, "target-port", "Service/serving"),
     ("local", no_probe, "probe", "Deployment/serving"),
     ("local", probe_of_no_port, "probe", "Deployment/serving"),
-    ("local", latest, "image-tag", "CronJob/retrain"),
+    ("local", latest, "image-tag", "Deployment/watch"),
     ("local", no_tag, "image-tag", "Deployment/serving"),
     ("local", images_of_two_versions, "image-name", "ConfigMap/goodsight-settings"),
     ("local", secret_of_nobody, "reference", "Deployment/serving"),

@@ -72,7 +72,7 @@ def test_champion_feedback_and_data() -> None:
     metrics.update(
         champion={"version": "7", "since": "2026-11-01T00:00:00+00:00"},
         feedback={"predictions": 100, "judged": 20, "correct": 15},
-        data={"decision": "rejected", "quarantined": 30, "products_in": 100},
+        data={"decision": "failed", "quarantined": 30, "products_in": 100},
     )
     found = samples(metrics)
     assert found["goodsight_champion", "7"] == 1 and found["goodsight_feedback_correct_ratio",] == 0.75

@@ -36,7 +36,7 @@ def surroundings(home: Path, **environment: str) -> dict[str, str]:
     return {**os.environ, "GOODSIGHT_HOME": str(home), "GOODSIGHT_THREADS": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "160", **environment}
 
 
-def last_json(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+def last_json(done: subprocess.CompletedProcess[str]) -> Any:
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -9,10 +9,10 @@
 
 from goodsight_client.client import AsyncClient, Client
 from goodsight_client.errors import Failed, GoodsightError, Refused, Unavailable
-from goodsight_client.models import Categories, Category, Problem, Product, Products, Vector, Vectors
+from goodsight_client.models import Categories, Category, Feedback, Problem, Product, Products, Vector, Vectors
 from goodsight_client.retries import Retries
 
 __all__ = [
-    "AsyncClient", "Categories", "Category", "Client", "Failed", "GoodsightError", "Problem", "Product", "Products", "Refused",
-    "Retries", "Unavailable", "Vector", "Vectors",
+    "AsyncClient", "Categories", "Category", "Client", "Failed", "Feedback", "GoodsightError", "Problem", "Product", "Products",
+    "Refused", "Retries", "Unavailable", "Vector", "Vectors",
 ]  # fmt: skip

@@ -13,7 +13,7 @@ import httpx
 from pydantic import TypeAdapter, ValidationError
 
 from goodsight_client.errors import Failed, GoodsightError, Refused, Unavailable
-from goodsight_client.models import Categories, Problem, Products, Vectors
+from goodsight_client.models import Categories, Feedback, Problem, Products, Vectors
 from goodsight_client.retries import TEMPORARY, Retries
 
 Media = bytes | Path
@@ -62,6 +62,19 @@ class Recommended(Asked, total=False):
     filters: Filters
 
 
+class Said(TypedDict, total=False):
+    """What any feedback may have beside."""
+
+    time: str  # when it happened, ISO 8601; default: now
+    visitor: str  # tells your visitors apart
+
+
+class Done(Said, total=False):
+    """What a click or a purchase may have beside."""
+
+    query: str  # the words searched for, only where they are to be kept
+
+
 T = TypeVar("T")
 
 
@@ -92,13 +105,26 @@ def predict(task: Task, asked: Mapping[str, Any]) -> Call[Any]:
 
 def batches(task: Task, requests: Iterable[Mapping[str, Any]]) -> list[Call[list[Any]]]:
     """Many requests of a task, as many a call as the server takes; in the place of a request that failed is its `Problem`."""
-    each = TypeAdapter(ANSWERS[task] | Problem)
-    fields = [_fields(asked) for asked in requests]
-    parts = [fields[start : start + LARGEST_BATCH] for start in range(0, len(fields), LARGEST_BATCH)]
+    return _parts(f"/v1/{task}", ANSWERS[task], map(_fields, requests))
+
+
+def _parts(path: str, answer: Any, requests: Iterable[Any]) -> list[Call[list[Any]]]:
+    each, asked = TypeAdapter(answer | Problem), list(requests)
+    parts = [asked[start : start + LARGEST_BATCH] for start in range(0, len(asked), LARGEST_BATCH)]
     return [
-        Call("POST", f"/v1/{task}", lambda body: [each.validate_python(one) for one in body["responses"]], {"requests": part})
-        for part in parts
+        Call("POST", path, lambda body: [each.validate_python(one) for one in body["responses"]], {"requests": part}) for part in parts
     ]
+
+
+def feedback(kind: str, prediction: str, about: Mapping[str, Any]) -> Call[Feedback]:
+    """One piece of feedback on an answer."""
+    piece = {"kind": kind, "prediction": prediction, **about}
+    return Call("POST", "/v1/feedback", Feedback.model_validate, _fields(piece))
+
+
+def much_feedback(pieces: Iterable[Mapping[str, Any]]) -> list[Call[list[Any]]]:
+    """Many pieces, as many a call as the server takes; in the place of one that was refused is its `Problem`."""
+    return _parts("/v1/feedback", Feedback, map(_fields, pieces))
 
 
 def similar(product: str, k: int) -> Call[Products]:

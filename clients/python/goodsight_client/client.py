@@ -11,8 +11,8 @@ from typing import Any, Self, TypeVar, Unpack
 import httpx
 
 from goodsight_client import calls
-from goodsight_client.calls import Asked, Call, Recommended, Searched, Task
-from goodsight_client.models import Categories, Products, Vectors
+from goodsight_client.calls import Asked, Call, Done, Recommended, Said, Searched, Task
+from goodsight_client.models import Categories, Feedback, Products, Vectors
 from goodsight_client.retries import Retries
 
 T = TypeVar("T")
@@ -66,6 +66,22 @@ class Client:
     def passport(self, id: str) -> dict[str, Any]:
         """What stands behind the answer `id`: model, data, code, decisions."""
         return self._send(calls.passport(id))
+
+    def clicked(self, id: str, product: str, **more: Unpack[Done]) -> Feedback:
+        """Somebody looked closer at a product of the answer `id`. Said again it changes nothing, as all feedback."""
+        return self._send(calls.feedback("click", id, {"product": product, **more}))
+
+    def bought(self, id: str, product: str, value: float | None = None, **more: Unpack[Done]) -> Feedback:
+        """Somebody bought a product of the answer `id`."""
+        return self._send(calls.feedback("purchase", id, {"product": product, "value": value, **more}))
+
+    def corrected(self, id: str, category: str, product: str | None = None, **more: Unpack[Said]) -> Feedback:
+        """The right category of what the answer `id` was about, or of a product in it."""
+        return self._send(calls.feedback("category", id, {"category": category, "product": product, **more}))
+
+    def feedback(self, pieces: Iterable[Mapping[str, Any]]) -> list[Any]:
+        """Many pieces, as `POST /v1/feedback` takes them; a `Problem` stands in the place of one that was refused."""
+        return [kept for call in calls.much_feedback(pieces) for kept in self._send(call)]
 
     def batch(self, task: Task, requests: Iterable[Mapping[str, Any]]) -> list[Any]:
         """The answers to many requests of one task, in their order; a `Problem` stands in the place of one that failed."""
@@ -124,10 +140,25 @@ class AsyncClient:
     async def passport(self, id: str) -> dict[str, Any]:
         return await self._send(calls.passport(id))
 
+    async def clicked(self, id: str, product: str, **more: Unpack[Done]) -> Feedback:
+        return await self._send(calls.feedback("click", id, {"product": product, **more}))
+
+    async def bought(self, id: str, product: str, value: float | None = None, **more: Unpack[Done]) -> Feedback:
+        return await self._send(calls.feedback("purchase", id, {"product": product, "value": value, **more}))
+
+    async def corrected(self, id: str, category: str, product: str | None = None, **more: Unpack[Said]) -> Feedback:
+        return await self._send(calls.feedback("category", id, {"category": category, "product": product, **more}))
+
+    async def feedback(self, pieces: Iterable[Mapping[str, Any]]) -> list[Any]:
+        """As `Client.feedback`, all parts at once."""
+        return await self._together(calls.much_feedback(pieces))
+
     async def batch(self, task: Task, requests: Iterable[Mapping[str, Any]]) -> list[Any]:
         """As `Client.batch`, all parts at once."""
-        parts = await asyncio.gather(*(self._send(call) for call in calls.batches(task, requests)))
-        return [answer for part in parts for answer in part]
+        return await self._together(calls.batches(task, requests))
+
+    async def _together(self, parts: list[Call[list[Any]]]) -> list[Any]:
+        return [answer for part in await asyncio.gather(*map(self._send, parts)) for answer in part]
 
     async def _send(self, call: Call[T]) -> T:
         steps = calls.tries(call, self._retries)

@@ -37,6 +37,13 @@ class Vector(_Told):
     vector: list[float]
 
 
+class Feedback(_Told):
+    """What was said of an answer is kept: now (`new`), or since it was said before."""
+
+    id: str
+    new: bool
+
+
 class Problem(_Told):
     """Why a request was not answered (RFC 9457)."""
 

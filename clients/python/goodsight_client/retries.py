@@ -1,4 +1,7 @@
-"""When a call is tried again: what the server calls temporary, and what never reached it. Predictions change nothing, so both may be."""
+"""When a call is tried again: what the server calls temporary, and what never reached it.
+
+Predictions change nothing, and feedback counts once, so both may be.
+"""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ const VALUES = 30;      // an attribute with more is no list to choose from
 const KEY = "goodsight-key";
 const phone = matchMedia("(max-width: 56rem)");
 const pictures = new Map();  // of this visit: number in the history -> picture
+let heard = true;            // whether the key may give feedback
 let asked = {}, facets = null, running = null, heat = null, heated = 0, dragged = 0;
 
 // ---- what is asked, and the address -----------------------------------------------------------------------------------------
@@ -93,6 +94,7 @@ $("#key").addEventListener("submit", event => {
   sessionStorage.setItem(KEY, $("#secret").value.trim());
   $("#secret").value = "";
   $("#key").hidden = true;
+  heard = true;
   start();
 });
 
@@ -129,7 +131,7 @@ async function showProducts(what, signal) {
   const started = performance.now();
   try {
     const answer = what.similar ? await similar(what, signal) : await json("/v1/search", { ...content(what), k: what.k, ...filtered(what) }, signal);
-    drawCards(answer.results, what, more);
+    drawCards(answer, what, more);
     const count = answer.results.length, seconds = (performance.now() - started) / 1000;
     $("#status").textContent = count ? `${count} ${count === 1 ? "product" : "products"}, the best first · ${seconds.toFixed(seconds < 1 ? 2 : 1)} s` : "No products";
     $("#more").hidden = count < what.k || what.k >= MOST;
@@ -195,14 +197,14 @@ function wait() {
   $("#cards").replaceChildren(...Array.from({ length: 8 }, () => make("li", "waiting")));
 }
 
-function drawCards(products, what, more) {
-  const best = Math.max(...products.map(each => each.score), 1e-9), old = more ? $("#cards").children.length : 0;
-  const cards = products.map(each => card(each, best, what));
+function drawCards(answer, what, more) {
+  const products = answer.results, best = Math.max(...products.map(each => each.score), 1e-9), old = more ? $("#cards").children.length : 0;
+  const cards = products.map(each => card(each, best, what, answer.id));
   $("#cards").replaceChildren(...cards);
   if (more) cards[old]?.querySelector("button").focus();
 }
 
-function card(product, best, what) {
+function card(product, best, what, answer) {
   const made = $("#card").content.cloneNode(true).firstElementChild, part = name => made.querySelector(name);
   part("h2").textContent = product.title || product.id;
   part(".path").textContent = (product.category ?? "").replaceAll(" > ", " › ");
@@ -212,12 +214,17 @@ function card(product, best, what) {
   part(".score i i").style.inlineSize = `${Math.max(4, Math.min(100, (100 * product.score) / best))}%`;
   if (product.discount > 0.005) { part(".off").hidden = false; part(".off").textContent = `−${Math.round(100 * product.discount)} %`; }
   part(".similar").setAttribute("aria-label", `Similar to ${product.title || product.id}`);
-  part(".similar").onclick = () => go({ similar: product.id, title: product.title, words: "", picture: null });
+  part(".similar").onclick = () => { clicked(answer, product.id); go({ similar: product.id, title: product.title, words: "", picture: null }); };
   part(".matched").hidden = !what.picture;
   part(".matched").setAttribute("aria-label", `What matched ${product.title || product.id}`);
   part(".matched").onclick = () => look("search", product);
   picture(part("img"), product.id, () => { part("img").remove(); part(".photo").classList.add("none"); });
   return made;
+}
+
+function clicked(prediction, product) {  // what was asked stays here: only which answer it was, and which product of it
+  if (!heard || !prediction) return;
+  request("/v1/feedback", { prediction, kind: "click", product }).then(answer => { heard = answer.status !== 403; }).catch(() => {});
 }
 
 function picture(image, id, none) {

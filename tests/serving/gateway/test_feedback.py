@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from goodsight_client import AsyncClient, Problem, Refused
 
 from goodsight.errors import GoodsightError
 from lineage.feedback import figures, of_prediction
@@ -56,8 +57,8 @@ async def test_a_click_is_kept_at_once_and_once(standing: Standing, model: InPro
     [kept] = of_prediction(url(model), answer["id"])
     assert (kept["kind"], kept["product"], kept["place"], kept["model_version"], kept["task"]) == ("click", second, 2, "7", "search")
     counted = (await standing.client.get("/metrics")).text
-    assert 'goodsight_feedback_total{kind="click",result="new"} 1.0' in counted
-    assert 'goodsight_feedback_total{kind="click",result="known"} 1.0' in counted
+    assert 'goodsight_feedback_pieces_total{kind="click",result="new"} 1.0' in counted
+    assert 'goodsight_feedback_pieces_total{kind="click",result="known"} 1.0' in counted
 
 
 async def test_who_is_right_is_known_from_categories(standing: Standing, model: InProcess) -> None:
@@ -67,7 +68,7 @@ async def test_who_is_right_is_known_from_categories(standing: Standing, model: 
     assert (await say(standing, prediction=right["id"], kind="category", category=first)).json()["new"]
     assert (await say(standing, prediction=wrong["id"], kind="category", category=second, product="p3")).json()["new"]
     after = figures(url(model), "2020-01-01", "2100-01-01")
-    assert {name: after[name] - before[name] for name in ("judged", "correct", "corrections")} == {"judged": 2, "correct": 1, "corrections": 1}
+    assert [after[name] - before[name] for name in ("judged", "correct", "corrections")] == [2, 1, 1]
     refused = problem(await say(standing, prediction=right["id"], kind="category", category=second), 409)
     assert first in refused["detail"]
 
@@ -109,12 +110,14 @@ async def test_a_batch_is_kept_one_by_one(standing: Standing, model: InProcess) 
     answer = await found(standing)
     clicks = [{"prediction": answer["id"], "kind": "click", "product": each["id"]} for each in answer["results"]]
     bought = {**clicks[0], "kind": "purchase", "value": 9.5}
-    told = await standing.client.post("/v1/feedback", json={"requests": [*clicks, bought, {**bought, "value": 3}, clicks[0], 7]})
+    pieces = [*clicks, bought, {**bought, "value": 3.0}, clicks[0], {"kind": "gs_secret"}]
+    told = await standing.client.post("/v1/feedback", json={"requests": pieces})
     kept = told.json()["responses"]
     assert [each.get("new") for each in kept] == [True, True, True, True, None, False, None]
     assert [kept[4]["status"], kept[6]["status"], kept[5]["id"]] == [409, 400, kept[0]["id"]]
+    assert "gs_secret" not in told.text, "what was sent is not told again"
     assert len(of_prediction(url(model), answer["id"])) == 4
-    for wrong in ({"requests": []}, {"requests": clicks, "k": 1}, {"requests": clicks * 20}, [], "a"):
+    for wrong in ({"requests": []}, {"requests": clicks, "k": 1}, {"requests": clicks * 20}, {"requests": [7]}, [], "a"):
         problem(await standing.client.post("/v1/feedback", json=wrong), 400)
     problem(await standing.client.post("/v1/feedback", content=b"{", headers={"Content-Type": "application/json"}), 400)
     problem(await standing.client.post("/v1/feedback", content=b"{}", headers={"Content-Type": "text/plain"}), 415)
@@ -140,10 +143,9 @@ async def test_a_key_says_whether_it_may(stand: Stand, tmp_path: Path) -> None:
     may, may_not = keys.create("shop", ["feedback"], 50), keys.create("reader", ["predict", "audit"], 50)
     piece = {"prediction": str(uuid.uuid4()), "kind": "click", "product": "p1"}
     async with stand(Held(), access=Access(keys)) as it:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(it.app), base_url="http://localhost") as client:
-            for key, status in ((may, 404), (may_not, 403), ("gs_none", 401)):
-                sent = await client.post("/v1/feedback", json=piece, headers={"Authorization": f"Bearer {key}"})
-                assert sent.status_code == status, sent.text
+        for key, status in ((may, 404), (may_not, 403), ("gs_none", 401)):
+            sent = await it.client.post("/v1/feedback", json=piece, headers={"Authorization": f"Bearer {key}"})
+            assert sent.status_code == status, sent.text
 
 
 async def test_a_log_that_is_away_is_worth_another_try(standing: Standing) -> None:
@@ -153,3 +155,22 @@ async def test_a_log_that_is_away_is_worth_another_try(standing: Standing) -> No
     standing.gateway.feedback = away
     told = await say(standing, prediction=new_id(), kind="click", product="p1")
     assert problem(told, 503) and told.headers["retry-after"] == "5" and "disk" not in told.text
+
+
+async def test_the_client_says_it_the_same_way(standing: Standing, model: InProcess) -> None:
+    answer, named = await found(standing), await found(standing, "categorize")
+    [first, second, third] = [each["id"] for each in answer["results"]]
+    async with AsyncClient("http://localhost") as goodsight:
+        goodsight._http = standing.client
+        assert (await goodsight.clicked(answer["id"], first, visitor="ann")).new
+        assert not (await goodsight.clicked(answer["id"], first)).new
+        assert (await goodsight.bought(answer["id"], second, 19.5, query="red sofa")).new
+        assert (await goodsight.corrected(named["id"], "Seating > Sofas", "p1")).new
+        with pytest.raises(Refused, match="did not show"):
+            await goodsight.clicked(answer["id"], "p-none")
+        clicks = [{"prediction": answer["id"], "kind": "click", "product": each} for each in (first, second, third, "p-none")]
+        many = await goodsight.feedback(clicks * 10)
+    assert [each.new for each in many[:3]] == [False, True, True] and len(many) == 40 and isinstance(many[3], Problem)
+    kept = of_prediction(url(model), answer["id"])
+    assert [(each["kind"], each["value"], each["query"]) for each in kept[:2]] == [("click", None, ""), ("purchase", 19.5, "red sofa")]
+    assert kept[0]["visitor"] not in ("", "ann") and kept[2]["visitor"] == ""

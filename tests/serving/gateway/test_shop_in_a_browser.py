@@ -6,10 +6,13 @@ import base64
 import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
+import httpx
 import pytest
 
+from lineage.feedback_log import Given, Taken
+from lineage.predictions import new_id
 from tests.browser import Visit
 from tests.serving.gateway.standing import InProcess
 from tests.serving.gateway.window import COLOURS, HOSTILE, KEY, PRODUCTS, Locked, Window, logged, opened, picture
@@ -189,6 +192,39 @@ def test_similar_products_lead_on_and_back(visit: Visits) -> None:
     seen.page.go_back()
     settled(seen.page)
     assert titles(seen) == before and odd(seen) == []
+
+
+def test_what_is_clicked_is_told_without_what_was_asked(visit: Visits, window: Window, monkeypatch: pytest.MonkeyPatch) -> None:
+    came: list[Given] = []
+
+    def give(given: Given, key: str) -> Taken:
+        came.append(given)
+        return Taken(new_id(), True)
+
+    monkeypatch.setattr(window.gateway, "feedback", give)
+    seen = visit()
+    search(seen.page, "green lamp")
+    passport = seen.page.locator("#results .why").get_attribute("href") or ""
+    answer = parse_qs(urlsplit(passport).query)["passport"][0]
+    with seen.page.expect_response("**/v1/feedback") as told:
+        seen.page.get_by_role("button", name="Similar to green lamp").click()
+    settled(seen.page)
+    assert told.value.status == 200 and odd(seen) == []
+    [piece] = came
+    shown = httpx.get(f"{window.url}/v1/products/{quote(piece.product, safe='')}/thumbnail", trust_env=False)
+    assert (piece.prediction, piece.kind, piece.query, shown.status_code) == (answer, "click", "", 200)
+
+
+def test_a_key_that_may_not_give_feedback_is_asked_for_it_once(visit: Visits) -> None:
+    seen = visit()
+    seen.page.route("**/v1/feedback", lambda route: route.fulfill(status=403, body="{}"))
+    search(seen.page, "green lamp")
+    for _ in range(2):
+        seen.page.locator("#cards .similar").first.click()
+        seen.page.wait_for_url("**similar=**")
+        settled(seen.page)
+        seen.page.wait_for_load_state("networkidle")
+    assert len([request for request in seen.requests if request.url.endswith("/v1/feedback")]) == 1
 
 
 def test_a_heat_map_lies_on_the_picture_with_its_legend(visit: Visits) -> None:

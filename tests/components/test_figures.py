@@ -1,0 +1,59 @@
+"""What the steps of a run on a cluster took comes into the ledger with its last step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from components import figures, shell
+from goodsight.settings import RUN_ID, settings
+from lineage import record, runs
+
+USED = {"seconds": 100.0, "cpu_seconds": 10.0, "gpu_seconds": 0.0, "peak_rss_bytes": 2**30}
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("GOODSIGHT_HOME", str(tmp_path))
+    for name in (shell.RUN_PID, shell.LOCAL_RUN):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(RUN_ID, "c-1")
+    settings.cache_clear()
+    return tmp_path
+
+
+def test_steps_that_ran_in_pods_are_told_in_their_order_with_time_and_money(home: Path) -> None:
+    with shell.step("resolve"):
+        pass
+    with pytest.raises(ZeroDivisionError), shell.step("gate"):
+        raise ZeroDivisionError
+    record.run("FAILED", "c-1", "shop-1", "the gate", **figures.of_run("c-1"))
+    (run,) = runs.list_runs(home, settings().ledger_url)
+    assert [(step.name, step.state) for step in run.steps] == [("resolve", "SUCCEEDED"), ("gate", "FAILED")]
+    assert all(step.cpu_seconds and step.peak_rss_bytes and step.cost for step in run.steps) and run.currency
+    assert run.cost == sum(step.cost or 0.0 for step in run.steps)
+
+
+def test_the_pods_of_a_train_job_count_for_what_they_had(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("RUNTIME", "torch"), ("NODES", "2"), ("GPUS", "4"), ("CPUS", "8")):
+        monkeypatch.setenv(f"GOODSIGHT_TRAIN_{name}", value)
+    settings.cache_clear()
+    figures.keep("c-1", "pretrain", "done", USED, "2026-05-01")
+    figures.keep("c-1", "evaluate", "done", USED, "2026-05-02")
+    told = figures.of_run("c-1")["costs"]
+    assert (told["pretrain"]["gpu_seconds"], told["pretrain"]["cpu_seconds"]) == (800.0, 1610.0)
+    assert (told["evaluate"]["gpu_seconds"], told["evaluate"]["cpu_seconds"]) == (0.0, 10.0)
+
+
+def test_a_run_on_this_machine_keeps_none(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(shell.LOCAL_RUN, "1")
+    with shell.step("resolve"):
+        pass
+    assert figures.of_run("c-1") == {} and not (home / "runs").exists()
+
+
+def test_a_step_goes_on_where_its_figures_cannot_be_kept(home: Path) -> None:
+    (home / "runs").write_text("no folder")
+    with shell.step("resolve"):
+        pass

@@ -1,0 +1,89 @@
+"""What /v1/status tells of a home, to whom, and that the steps it draws are the pipeline's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from goodsight.settings import settings
+from lineage.status import DECISIONS, GRAPH, Status
+from serving.gateway import looking as looks
+from serving.gateway.access import Access
+from serving.gateway.keys import Keys
+from tests.serving.gateway import standing_of_runs as world
+from tests.serving.gateway.standing import Held, Stand, problem
+
+
+def status() -> Status:
+    return Status(settings().root, settings().ledger_url, settings().predictions_url)
+
+
+def test_an_empty_home_has_nothing_to_tell() -> None:
+    told = status()(world.now())
+    assert told["champion"] is None and told["runs"] == told["decisions"] == told["verdicts"] == told["data"] == told["feedback"] == []
+    assert told["drift"]["findings"] == [] and told["costs"]["runs"] == 0 and told["costs"]["cost"] is None
+
+
+def test_a_home_of_weeks() -> None:
+    now = world.now()
+    world.history(now)
+    world.going(settings().root, now, 5)
+    look = status()
+    told = look(now)
+    assert told["champion"]["version"] == "2" and told["champion"]["age_days"] == pytest.approx(20.9, abs=0.1)
+    assert [(each["run_id"], each["state"]) for each in told["runs"]][:2] == [("retrain-live", "RUNNING"), ("broken-4", "FAILED")]
+    assert len(told["decisions"]) == DECISIONS and told["decisions"][0]["run_id"] == "retrain-live"
+    assert "drift" not in told["decisions"][0] and told["runs"][0]["trigger"] == told["decisions"][0]["seq"]
+    brightness = told["drift"]["findings"][0]
+    assert brightness["name"] == "brightness" and brightness["drifted"] and len(brightness["points"]) >= 7 * world.WEEKS
+    effects = [effect for _, effect, _ in brightness["points"]]
+    assert effects == sorted(effects) and [each[2] for each in brightness["points"]] == [effect > world.BOUND for effect in effects]
+    assert [each["decision"] for each in told["data"]].count("failed") == 1
+    assert told["verdicts"][0]["failed"][0] == "recall_at_10" and told["verdicts"][1]["version"] == "2"
+    assert told["costs"]["promoted"] == 2 and told["costs"]["currency"] == "EUR" and told["costs"]["energy_kwh"] > 0
+    assert look(now) == told  # from what it kept
+
+
+def test_the_steps_are_those_of_the_pipeline() -> None:
+    from models.config import TASKS
+    from pipelines.retrain import STEPS
+
+    tuned = [f"finetune {task}" for task in TASKS]
+    assert sorted(GRAPH) == sorted([*(name for name in STEPS if name != "finetune"), *tuned])
+    assert {before for after in GRAPH.values() for before in after} == set(GRAPH) - {"deploy"}
+
+
+@pytest.mark.anyio
+async def test_it_is_for_auditors_and_read_only(stand: Stand, tmp_path: Path) -> None:
+    world.history(world.now())
+    keys = Keys(settings().api_keys_url)
+    may, may_not = keys.create("auditor", ["audit"], 50), keys.create("shop", ["predict"], 50)
+    before = {path: path.stat().st_mtime_ns for path in settings().root.rglob("*.db")}
+    async with stand(Held(), access=Access(keys)) as it:
+        assert (await it.client.get("/status")).status_code == 200  # the page holds nothing
+        problem(await it.client.get("/v1/status"), 401)
+        problem(await it.client.get("/v1/status", headers={"Authorization": f"Bearer {may_not}"}), 403)
+        told = await it.client.get("/v1/status", headers={"Authorization": f"Bearer {may}"})
+        assert told.status_code == 200 and told.json()["champion"]["version"] == "2" and told.headers["cache-control"] == "no-store"
+        for method in ("POST", "PUT", "DELETE"):
+            assert (await it.client.request(method, "/v1/status")).status_code == 405
+    assert {path: path.stat().st_mtime_ns for path in settings().root.rglob("*.db") if path in before} == before
+
+
+@pytest.mark.anyio
+async def test_many_who_look_are_one_look(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = []
+    monkeypatch.setattr(looks, "Status", lambda *place: lambda now: looked.append(now) or {"runs": []})
+    async with stand(Held()) as it:
+        answers: list[httpx.Response] = [await it.client.get("/v1/status") for _ in range(5)]
+    assert {answer.status_code for answer in answers} == {200} and len(looked) == 1
+
+
+@pytest.mark.anyio
+async def test_a_ledger_that_cannot_be_read_is_a_problem_to_try_again(stand: Stand) -> None:
+    settings().root.joinpath("ledger.db").write_text("no database")
+    async with stand(Held()) as it:
+        told = problem(await it.client.get("/v1/status"), 503)
+    assert "cannot be read" in told["detail"]
