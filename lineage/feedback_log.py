@@ -132,9 +132,9 @@ class FeedbackLog:
         place, agrees = _about(given, answer)
         with self._engine.begin() as connection:
             told = connection.execute(select(table).where(table.c.prediction == answer["id"])).all()
-            for row in told:
-                if (row.kind, row.place) == (given.kind, place):
-                    return _again(row, given)
+            for known in told:
+                if (known.kind, known.place) == (given.kind, place):
+                    return _again(known, given)
             happened = _happened(given, answer, now)
             self._check_limits(connection, answer, len(told), key, now)
             id = predictions.new_id()

@@ -148,7 +148,7 @@ class Metrics:
     def __init__(self) -> None:
         self._seen, self.registry = _Seen(), CollectorRegistry()
         self.registry.register(self._seen)
-        own = {"registry": self.registry}
+        own: dict[str, Any] = {"registry": self.registry}
         self._evaluations = Counter("goodsight_watch_evaluations", "Evaluations of the policy, by decision.", ("decision",), **own)
         self._seconds = Histogram("goodsight_watch_evaluation_seconds", "Seconds of an evaluation.", buckets=BUCKETS, **own)
         self._evaluated = Gauge("goodsight_watch_evaluated_timestamp_seconds", "When an evaluation last came to a decision.", **own)

@@ -148,7 +148,8 @@ def _slice(place: str) -> str:
 
 def _decay(trigger: Decay, seen: Observation, policy: RetrainingPolicy) -> Judged:
     """Newcombe's interval of the difference of two rates: fired where its lower end is above `drop`."""
-    found, shown = {}, []
+    found: dict[str, dict[str, Any]] = {}
+    shown: list[str] = []
     for rate in (each for each in seen.rates if each.name in trigger.rates):
         least = least_drop(rate, trigger.confidence) if rate.of >= trigger.min_labels and rate.reference_of else None
         now, before = _share(rate.right, rate.of), _share(rate.reference_right, rate.reference_of)
@@ -185,7 +186,7 @@ def _makers(trigger: Makers, seen: Observation, policy: RetrainingPolicy) -> Jud
     """What the champion was made with beside what is here now; what is not known of either is no change."""
     made = seen.champion.makers if seen.champion else {}
     other = [name for name in trigger.of if made.get(name) and seen.makers.get(name) and made[name] != seen.makers[name]]
-    figures = {name: {"champion": made.get(name), "now": seen.makers.get(name)} for name in trigger.of}
+    figures: dict[str, Any] = {name: {"champion": made.get(name), "now": seen.makers.get(name)} for name in trigger.of}
     if other:
         return True, seen.now, figures, f"The champion was made with other {' and '.join(other)}."
     return False, seen.now, figures, f"The champion was made with the same {' and '.join(trigger.of)}, as far as is known."

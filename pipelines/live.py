@@ -101,7 +101,8 @@ class Live:
             step = Step(name, state, started=now())
         else:
             begun = next((one.started for one in self.run.steps if one.name == name), "")
-            step = Step(name, state, event["seconds"], started=begun, **{each: event.get(each) for each in MEASURED})
+            measured: dict[str, Any] = {each: event.get(each) for each in MEASURED}
+            step = Step(name, state, event["seconds"], started=begun, **measured)
             step = self.meter.costed(step)
         self._step(step)
 

@@ -44,13 +44,14 @@ class Look:
     before: Observation | None
     unknown: dict[str, str]
 
-    def at(self, part: str, see: Callable[[], T], otherwise: T) -> T:
+    def at(self, part: str, see: Callable[[], T], otherwise: Any) -> T:
         """What `see` gives, or `otherwise` and the reason among the unknown."""
         try:
             return see()
         except Exception as error:  # whatever it was, the other parts are seen, and this one is told
             self.unknown[part] = error.message if isinstance(error, GoodsightError) else f"{type(error).__name__}: {error}"
-            return otherwise
+            kept: T = otherwise
+            return kept
 
 
 def observe(policy: RetrainingPolicy, platform: Platform, now: datetime, request: Request | None = None) -> Observation:

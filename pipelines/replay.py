@@ -34,7 +34,7 @@ class Typical:
     """What a run is like, by those that are recorded."""
 
     hours: float
-    costs: dict[str, float | None]
+    costs: dict[str, Any]  # hours and money, None where nothing measured them
     outcomes: dict[str, Run]  # revision -> the last run that ended on it
 
     @staticmethod
@@ -72,12 +72,12 @@ class History:
 
     def seen(self, recorded: Observation) -> Observation:
         """What would have been seen at the time of a recorded look."""
-        mine = {"runs": (*self.before, *self.runs), "started": None, "since": self.since, "rollout": ""}
+        mine: dict[str, Any] = {"runs": (*self.before, *self.runs), "started": None, "since": self.since, "rollout": ""}
         if self.champion is None:
             return replace(recorded, **mine)
         same = recorded.champion is not None and recorded.champion.revision == self.champion.revision
         champion = replace(self.champion, version=recorded.champion.version) if same and recorded.champion else self.champion
-        measured = {} if same else {"drift": (), "rates": ()}
+        measured: dict[str, Any] = {} if same else {"drift": (), "rates": ()}
         return replace(recorded, **mine, champion=champion, data=_data(recorded, champion), **measured)
 
     def take(self, made: Decision) -> None:

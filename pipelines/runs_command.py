@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -135,7 +135,7 @@ def _bury(run: Run, root: Path) -> None:
 
     cause = "Its process was gone; it was cancelled."
     steps = {step.name: step.seconds for step in run.steps if not step.cached and step.state != "RUNNING"}
-    more = {"started": run.started, "asked": run.asked, "currency": run.currency, "spent": run.cost or 0.0}
+    more: dict[str, Any] = {"started": run.started, "asked": run.asked, "currency": run.currency, "spent": run.cost or 0.0}
     record.run("STOPPED", run.run_id, run.revision, cause, steps=steps, **more)
     runs.keep(root, replace(run, state="STOPPED", cause=cause, ended=datetime.now(UTC).isoformat(timespec="microseconds")))
     typer.echo(f"The run {run.run_id} was lost; it counts as STOPPED now. Go on with it: goodsight runs resume {run.run_id}")

@@ -93,9 +93,10 @@ def _told(made: Decision, as_json: bool) -> None:
         told = made.to_json()
         return print_json({name: value for name, value in told.items() if name != "observed"})
     typer.echo(f"{made.decision}: {made.reason}")
-    for each in [*made.triggers, *made.constraints]:
-        stands = getattr(each, "fired", None) or getattr(each, "holds", False)
-        typer.echo(f"  {'*' if stands else ' '} {each.name}: {each.explanation}")
+    lines = [(each.fired, each.name, each.explanation) for each in made.triggers]
+    lines += [(each.holds, each.name, each.explanation) for each in made.constraints]
+    for stands, name, explanation in lines:
+        typer.echo(f"  {'*' if stands else ' '} {name}: {explanation}")
     if made.run_id:
         typer.echo(f"See it with: goodsight runs show {made.run_id}")
 

@@ -67,7 +67,7 @@ def requests(predictor: Predictor, snapshot: Snapshot) -> Iterator[Asked]:
     for product in _sample(snapshot, "products", ("title", "attributes", "images")):
         image = _image((product["images"] or [None])[0]) if "image" in reads else None
         attributes = json.loads(product["attributes"] or "{}") if "table" in reads else {}
-        content = {"text": product["title"] or None if "text" in reads else None, "image": image, "table": attributes or None}
+        content: dict[str, Any] = {"text": product["title"] or None if "text" in reads else None, "image": image, "table": attributes or None}
         if any(content.values()):
             yield product["split"], Request("categorize", 10, **content)
         if image and any(value for name, value in content.items() if name != "image"):
@@ -82,7 +82,8 @@ def requests(predictor: Predictor, snapshot: Snapshot) -> Iterator[Asked]:
 def _sample(snapshot: Snapshot, name: str, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Rows of the splits, at most `MOST` of each kind, in the order of the snapshot."""
     known = snapshot.read(name, ("split", "kind") if "kind" in columns else ("split",)).to_pylist()
-    dice, chosen = np.random.default_rng(SEED), []
+    dice = np.random.default_rng(SEED)
+    chosen: list[int] = []
     for kind in sorted({row.get("kind", "") for row in known}):
         places = [place for place, row in enumerate(known) if row["split"] in SPLITS and row.get("kind", "") == kind]
         chosen += dice.permutation(places)[:MOST].tolist() if places else []
