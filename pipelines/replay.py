@@ -64,20 +64,20 @@ class History:
             if run.state == "RUNNING" and end <= now:
                 known = self.typical.outcomes.get(run.revision)
                 verdict, data_verdict = (known.verdict, known.data_verdict) if known else ("promote", "passed")
-                self.runs[place] = ended = replace(
-                    run, state="SUCCEEDED", ended=end, verdict=verdict, data_verdict=data_verdict, **self.typical.costs
-                )
+                costs: dict[str, Any] = self.typical.costs
+                ended = replace(run, state="SUCCEEDED", ended=end, verdict=verdict, data_verdict=data_verdict, **costs)
+                self.runs[place] = ended
                 if verdict == "promote" and not ended.refused:
                     self.champion = Champion(f"replay of {run.revision}", "", end, run.revision, run.makers)
 
     def seen(self, recorded: Observation) -> Observation:
         """What would have been seen at the time of a recorded look."""
-        mine = {"runs": (*self.before, *self.runs), "started": None, "since": self.since, "rollout": ""}
+        mine: dict[str, Any] = {"runs": (*self.before, *self.runs), "started": None, "since": self.since, "rollout": ""}
         if self.champion is None:
             return replace(recorded, **mine)
         same = recorded.champion is not None and recorded.champion.revision == self.champion.revision
         champion = replace(self.champion, version=recorded.champion.version) if same and recorded.champion else self.champion
-        measured = {} if same else {"drift": (), "rates": ()}
+        measured: dict[str, Any] = {} if same else {"drift": (), "rates": ()}
         return replace(recorded, **mine, champion=champion, data=_data(recorded, champion), **measured)
 
     def take(self, made: Decision) -> None:
