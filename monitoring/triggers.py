@@ -148,8 +148,8 @@ def _slice(place: str) -> str:
 
 def _decay(trigger: Decay, seen: Observation, policy: RetrainingPolicy) -> Judged:
     """Newcombe's interval of the difference of two rates: fired where its lower end is above `drop`."""
-    found: dict[str, dict[str, Any]] = {}
-    shown: list[str] = []
+    found: dict[str, Any] = {}
+    shown = []
     for rate in (each for each in seen.rates if each.name in trigger.rates):
         least = least_drop(rate, trigger.confidence) if rate.of >= trigger.min_labels and rate.reference_of else None
         now, before = _share(rate.right, rate.of), _share(rate.reference_right, rate.reference_of)
@@ -158,7 +158,8 @@ def _decay(trigger: Decay, seen: Observation, policy: RetrainingPolicy) -> Judge
             shown.append(f"{rate.name} is {now:.3f} of {rate.of} and was {before:.3f}: {least:.3f} less at least")
     if shown:
         return True, seen.now, found, "; ".join(shown) + "."
-    few = [name for name in trigger.rates if found.get(name, {"of": 0})["of"] < trigger.min_labels]
+    enough = {rate.name for rate in seen.rates if rate.of >= trigger.min_labels}
+    few = [name for name in trigger.rates if name not in enough]
     told = f"No drop by more than {trigger.drop:g} is shown"
     return False, seen.now, found, f"{told}; too few labels of {', '.join(few)}." if few else f"{told}."
 

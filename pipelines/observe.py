@@ -32,6 +32,7 @@ RUNS = 12  # that are looked at
 VERSIONS = 8  # of the data
 HOUR = 3600.0
 T = TypeVar("T")
+Drifted = tuple[tuple[Window, ...], dict[str, Any] | None]
 
 
 @dataclass
@@ -62,12 +63,13 @@ def observe(policy: RetrainingPolicy, platform: Platform, now: datetime, request
     before = Observation.of(told) if told else None
     look = Look(policy, settings().root, now, before, {})
     started = decisions.starts(url)
-    makers = look.at(observation.MAKERS, lambda: _makers(policy), {})
-    runs = look.at(observation.RUNS, lambda: _runs(look, platform, started), ())
+    makers: dict[str, str] = look.at(observation.MAKERS, lambda: _makers(policy), {})
+    runs: tuple[Run, ...] = look.at(observation.RUNS, lambda: _runs(look, platform, started), ())
     champion = look.at(observation.CHAMPION, lambda: _champion(look, makers, runs), None)
-    data = look.at(observation.DATA, lambda: _data(look, champion), ())
-    windows, report = look.at(observation.DRIFT, lambda: _drift(look, champion), (before.drift if before else (), None))
-    rates = look.at(observation.RATES, lambda: _rates(look, champion), ())
+    data: tuple[Data, ...] = look.at(observation.DATA, lambda: _data(look, champion), ())
+    unmeasured: Drifted = (before.drift if before else (), None)
+    windows, report = look.at(observation.DRIFT, lambda: _drift(look, champion), unmeasured)
+    rates: tuple[Rate, ...] = look.at(observation.RATES, lambda: _rates(look, champion), ())
     rollout = look.at("rollout", lambda: _rollout(look), "")
     return Observation(
         now=now,
@@ -245,7 +247,7 @@ def _run(run: Any, makers: dict[str, str]) -> Run:
     )
 
 
-def _drift(look: Look, champion: Champion | None) -> tuple[tuple[Window, ...], dict[str, Any] | None]:
+def _drift(look: Look, champion: Champion | None) -> Drifted:
     """The windows so far, and one more with its report when the newest is old enough."""
     known = tuple(each for each in (look.before.drift if look.before else ()) if champion and each.version == champion.version)
     wanted = any(isinstance(each, Drift) for each in look.policy.triggers.values())

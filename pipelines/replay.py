@@ -64,9 +64,9 @@ class History:
             if run.state == "RUNNING" and end <= now:
                 known = self.typical.outcomes.get(run.revision)
                 verdict, data_verdict = (known.verdict, known.data_verdict) if known else ("promote", "passed")
-                self.runs[place] = ended = replace(
-                    run, state="SUCCEEDED", ended=end, verdict=verdict, data_verdict=data_verdict, **self.typical.costs
-                )
+                costs: dict[str, Any] = self.typical.costs
+                ended = replace(run, state="SUCCEEDED", ended=end, verdict=verdict, data_verdict=data_verdict, **costs)
+                self.runs[place] = ended
                 if verdict == "promote" and not ended.refused:
                     self.champion = Champion(f"replay of {run.revision}", "", end, run.revision, run.makers)
 

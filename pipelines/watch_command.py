@@ -90,12 +90,11 @@ def _asked(path: Path, endpoint: str, by: str, reason: str) -> Decision:
 
 def _told(made: Decision, as_json: bool) -> None:
     if as_json:
-        told = made.to_json()
-        return print_json({name: value for name, value in told.items() if name != "observed"})
+        return print_json({name: value for name, value in made.to_json().items() if name != "observed"})
     typer.echo(f"{made.decision}: {made.reason}")
-    lines = [(each.fired, each.name, each.explanation) for each in made.triggers]
-    lines += [(each.holds, each.name, each.explanation) for each in made.constraints]
-    for stands, name, explanation in lines:
+    told = [(each.fired, each.name, each.explanation) for each in made.triggers]
+    told += [(each.holds, each.name, each.explanation) for each in made.constraints]
+    for stands, name, explanation in told:
         typer.echo(f"  {'*' if stands else ' '} {name}: {explanation}")
     if made.run_id:
         typer.echo(f"See it with: goodsight runs show {made.run_id}")
