@@ -67,7 +67,8 @@ def requests(predictor: Predictor, snapshot: Snapshot) -> Iterator[Asked]:
     for product in _sample(snapshot, "products", ("title", "attributes", "images")):
         image = _image((product["images"] or [None])[0]) if "image" in reads else None
         attributes = json.loads(product["attributes"] or "{}") if "table" in reads else {}
-        content: dict[str, Any] = {"text": product["title"] or None if "text" in reads else None, "image": image, "table": attributes or None}
+        title = product["title"] or None if "text" in reads else None
+        content: dict[str, Any] = {"text": title, "image": image, "table": attributes or None}
         if any(content.values()):
             yield product["split"], Request("categorize", 10, **content)
         if image and any(value for name, value in content.items() if name != "image"):
