@@ -8,7 +8,7 @@ Legend: N products, V photos of a product, R requests.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -162,7 +162,8 @@ class Traffic:
         seen[: len(shown)][with_image] = self.pictures[asked.seller, asked.seller_photo, dark][with_image]
         seen[len(seen) - len(asked.photo) :] = self.pictures[asked.photo, asked.photo_view, dark]
         clicked = _clicked(ranks, asked.dice[len(shown) :])
-        told = _Told(asked.day, gallery.version, [*shown, *["text"] * len(asked.query), *["image"] * len(asked.photo)], len(shown))
+        modalities = [*shown, *["text"] * len(asked.query), *["image"] * len(asked.photo)]
+        told = _Told(asked.day, gallery.version, modalities, len(shown), _inputs(asked, shown, dark, season))
         scores = np.concatenate([np.sort(vectors @ gallery.vectors.T, axis=1)[:, -2:] for vectors in (by_word, by_photo)])
         return told.table(logits, labels, np.concatenate([by_word, by_photo]), scores, texts, self._of_texts(texts, gallery), seen, clicked)
 
@@ -231,12 +232,15 @@ class Gallery:
 
 @dataclass
 class _Told:
-    """A table in the making: its day and version, the modalities of its rows, and how many of them ask for a category."""
+    """A table in the making: its day and version, the modalities of its rows, how many of them ask for a category, and what tells
+    equal requests; empty: there are none.
+    """
 
     day: int
     version: str
     modalities: list[str]
     sellers: int
+    inputs: list[str] = field(default_factory=list)
 
     def table(
         self,
@@ -261,6 +265,7 @@ class _Told:
         }
         columns = {
             "id": [f"{self.day:03}-{number:04}" for number in range(count)],
+            "input": self.inputs or [None] * count,
             "time": [time_of(self.day + number / count) for number in np.argsort(np.argsort(_shuffled(count, self.day)))],
             "task": ["categorize"] * self.sellers + ["search"] * len(vectors),
             "modalities": self.modalities,
@@ -280,6 +285,14 @@ class _Told:
             **sides,
         }
         return pa.table({name: columns[name] for name in SCHEMA.names}, schema=SCHEMA)
+
+
+def _inputs(asked: Requests, shown: np.ndarray, dark: int, season: bool) -> list[str]:
+    """A name for each request: the same for equal ones."""
+    sellers = zip(asked.seller, asked.seller_photo, shown, strict=True)
+    pages = [f"{row} {kind}" if kind == "text" else f"{row} {kind} {photo} {dark}" for row, photo, kind in sellers]
+    photos = [f"photo {row} {view} {dark}" for row, view in zip(asked.photo, asked.photo_view, strict=True)]
+    return [*pages, *(f"query {query} {season}" for query in asked.query), *photos]
 
 
 def _shuffled(count: int, day: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -13,13 +14,16 @@ import pytest
 from goodsight_client import AsyncClient, Problem, Refused
 
 from goodsight.errors import GoodsightError
+from goodsight.settings import settings
 from lineage.feedback import figures, of_prediction
 from lineage.feedback_log import FeedbackLog, Given, Limits
-from lineage.predictions import new_id
+from lineage.predictions import PredictionLog, new_id
 from serving.gateway import feedback as route
 from serving.gateway.access import Access
 from serving.gateway.gateway import giving
 from serving.gateway.keys import Keys
+from tests.lineage.test_predictions import SOFA
+from tests.lineage.test_predictions import made as made_answer
 from tests.serving.gateway.standing import Held, InProcess, Stand, Standing, problem
 
 pytestmark = pytest.mark.anyio
@@ -174,3 +178,14 @@ async def test_the_client_says_it_the_same_way(standing: Standing, model: InProc
     kept = of_prediction(url(model), answer["id"])
     assert [(each["kind"], each["value"], each["query"]) for each in kept[:2]] == [("click", None, ""), ("purchase", 19.5, "red sofa")]
     assert kept[0]["visitor"] not in ("", "ann") and kept[2]["visitor"] == ""
+
+
+async def test_who_waits_for_the_log_keeps_nobody_from_writing_it(stand: Stand) -> None:
+    log, answer = PredictionLog(settings().predictions_url), made_answer()
+    async with stand(Held()) as it:
+        pieces = [asyncio.create_task(say(it, prediction=answer.id, kind="click", product=SOFA)) for _ in range(8)]
+        done, _ = await asyncio.wait(pieces, timeout=0.5)
+        assert not done, "the log does not have the answer yet"
+        log.log(answer)
+        told = [(await piece).json() for piece in pieces]
+    assert sum(each["new"] for each in told) == 1 and len({each["id"] for each in told}) == 1
