@@ -102,7 +102,7 @@ class RateDays(_Strict):
     """Which answers the rates are of: the last `days`, beside the first `reference_days` of the champion."""
 
     days: float = Field(default=14, gt=0)
-    reference_days: float = Field(default=14, gt=0)
+    reference_days: float = Field(default=5, gt=0)
 
 
 class Asked(_Strict):
