@@ -120,7 +120,11 @@ class Year:
             champion = watch.champion
             found.add(day, watch.day(day, self.gallery(champion.model, day, champion.version)), champion.version)
         found.cpu, found.diary = watch.cpu, watch.diary
-        told = [{"day": entry["day"], "fired": entry["fired"], "reason": entry["reason"], **entry["run"]} for entry in watch.diary if entry["run"]]
+        told = [
+            {"day": entry["day"], "fired": entry["fired"], "reason": entry["reason"], **entry["run"]}
+            for entry in watch.diary
+            if entry["run"]
+        ]
         found.runs = [{**run, "promoted": run["version"] is not None} for run in told]
         return found
 
@@ -129,7 +133,7 @@ def year(features: Features, calendar: Calendar, cache: Path, models: Path, seed
     """Everything that the strategies share: the first model, and every candidate that one of them may ask for."""
     world = World(features, calendar, seed)
     with contextlib.redirect_stdout(io.StringIO()):
-        parent = pretrained(features, world.known(0), seed)
+        parent, world.features = pretrained(features, world.known(0), seed)
     runs = Runs(world, parent, models)
     runs.train(snapshots(world), processes)
     return Year(world, Traffic(world, cache), runs, runs.candidate(world.known(0)))
@@ -175,7 +179,13 @@ def main() -> None:
     report = {
         "benchmark": "loop",
         **described(),
-        "catalogue": {"name": shop.name, "products": len(shop.products), "of": shop.whole, "most": MOST_PRODUCTS, "queries": len(shop.queries)},
+        "catalogue": {
+            "name": shop.name,
+            "products": len(shop.products),
+            "of": shop.whole,
+            "most": MOST_PRODUCTS,
+            "queries": len(shop.queries),
+        },
         "seed": chosen.seed,
         "policy": policy.digest,
         "events": asdict(made.world.calendar),

@@ -18,11 +18,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageEnhance
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from catalogue.media import decode_image, video_frames
 from goodsight.digests import sha256_file, sha256_json
-from models.caches import Cache
+from goodsight.files import write_bytes
+from models.caches import kept_at
 from models.config import ModelConfig, model_config
 from models.dataset import Texts
 from models.features import FeatureCache
@@ -148,18 +150,21 @@ def pooled(towers: Towers, ids: Tensor, mask: Tensor) -> Tensor:
     return F.normalize(mean + towers.text.bag_of_words(ids, mask), dim=-1)[:, None]
 
 
-def read_texts(towers: Towers, preprocess: Preprocess, texts: Sequence[str]) -> Texts:
-    """Word pieces and pooled features of `texts`."""
-    ids, mask = preprocess.tokens(texts)
-    parts = [pooled(towers, *part) for part in zip(ids.split(TEXT_BATCH), mask.split(TEXT_BATCH), strict=True)]
-    return Texts(ids, mask, torch.cat(parts).half())
+def read_texts(kept: FeatureCache, texts: Sequence[str]) -> Texts:
+    """Word pieces and pooled features of `texts`, from the cache the second time."""
+    path = kept_at(kept.folder, "loop-texts", kept.text_key, sha256_json(list(texts)), "safetensors")
+    if not path.is_file():
+        ids, mask = kept.preprocess.tokens(texts)
+        parts = [pooled(kept.towers, *part) for part in zip(ids.split(TEXT_BATCH), mask.split(TEXT_BATCH), strict=True)]
+        write_bytes(path, save({"ids": ids, "mask": mask, "tokens": torch.cat(parts).half()}))
+    return Texts(**load_file(path))
 
 
-def features_of(shop: Shop, cache: Path) -> Features:
+def features_of(shop: Shop, cache: Path, size: str = "small") -> Features:
     """Reads every photo and text through the towers; photos come from `cache` the second time."""
-    config = replace(model_config("commercemm", "small"), image_grid=1)
+    config = replace(model_config("commercemm", size), image_grid=1)
     towers, preprocess = Towers(config).load_pretrained(), preprocess_for(config, tokenizer_of(config.text_tower))
-    kept: Cache = FeatureCache(cache, _Towered(config, towers), preprocess)  # type: ignore[arg-type]
+    kept = FeatureCache(cache, _Towered(config, towers), preprocess)  # type: ignore[arg-type]
     content = sha256_json([[row["id"] for row in shop.products], sha256_file(shop.folder / "products.jsonl"), DARK, PHOTOS])
     count = len(shop.products) * PHOTOS * 2
     photos = kept.images("loop", content, both_cameras(shop), count)
@@ -171,10 +176,10 @@ def features_of(shop: Shop, cache: Path) -> Features:
         config=config,
         preprocess=preprocess,
         towers=towers,
-        texts=read_texts(towers, preprocess, pages),
+        texts=read_texts(kept, pages),
         photos=photos.reshape(len(shop.products), PHOTOS, 2, -1),
-        queries=read_texts(towers, preprocess, asked),
-        seasonal=read_texts(towers, preprocess, [in_season(text, number) for number, text in enumerate(asked)]),
+        queries=read_texts(kept, asked),
+        seasonal=read_texts(kept, [in_season(text, number) for number, text in enumerate(asked)]),
         relevant=[[place[product] for product in query["relevant"] if product in place] for query in shop.queries],
     )
 

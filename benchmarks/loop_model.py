@@ -50,7 +50,7 @@ class Heads(DualEncoder):
 
     def __init__(self, config: ModelConfig, towers: Towers) -> None:
         super().__init__(replace(config, image_tower="tiny", text_tower="tiny"))
-        self.config, self.towers = config, towers
+        self.config, self.towers, self.condensed = config, towers, False
         self.image_norm = nn.LayerNorm(towers.image_channels)
         self.image_project = projection(towers.image_channels, config.width // 2, config.dropout)
         self.image_out = nn.Linear(config.width // 2, config.width)
@@ -60,8 +60,12 @@ class Heads(DualEncoder):
         nn.init.zeros_(self.text_out.bias)
 
     def image_embedding(self, tokens: Batch) -> Tensor:
-        seen = self.image_norm(tokens["image_tokens"].mean(dim=1))
-        return F.normalize(self.image_out(self.image_project(seen)), dim=-1)
+        seen = tokens["image_tokens"].mean(dim=1)
+        return F.normalize(self.image_out(seen if self.condensed else self.condense(seen)), dim=-1)
+
+    def condense(self, seen: Tensor) -> Tensor:
+        """`(B, C)` -> `(B, D / 2)`: what the parent has learned to see, and its children start from."""
+        return self.image_project(self.image_norm(seen))
 
     def text_embedding(self, tokens: Batch) -> Tensor:
         read = tokens["text_tokens"][:, 0]
@@ -180,13 +184,23 @@ def _pairs(known: list[tuple[int, int]]) -> Pairs:
     return Pairs(columns[:, 0], columns[:, 1])
 
 
-def pretrained(features: Features, known: Known, seed: int, recipe: Recipe = PARENT) -> Heads:
-    """The parent of every model of the year: the retrieval terms, learnt from the first snapshot."""
+def pretrained(features: Features, known: Known, seed: int, recipe: Recipe = PARENT) -> tuple[Heads, Features]:
+    """The parent of every model of the year: the retrieval terms, learnt from the first snapshot.
+
+    Its projections stay as they are from here on, the last layers learn: the features that come with it are what those see of photos.
+    """
     torch.manual_seed(seed)
     model = Heads(features.config, features.towers)
     with tempfile.TemporaryDirectory() as folder:
         retrieve(model, product_data(features, known), replace(recipe, seed=seed), Path(folder))
-    return model.eval()
+    for part in (model.image_norm, model.image_project, model.text_project):
+        part.requires_grad_(False)
+    model = model.eval()
+    photos = features.photos.flatten(0, 2)
+    with torch.inference_mode():
+        seen = torch.cat([model.condense(part.float()).half() for part in photos.split(512)])
+    model.condensed = True
+    return model, replace(features, photos=seen.clone().unflatten(0, features.photos.shape[:3]))
 
 
 def retrained(features: Features, known: Known, parent: Heads, seed: int) -> Model:

@@ -26,7 +26,9 @@ class Event:
 
 def _drifted(*names: str) -> Callable[[Entry], bool]:
     """The drift of one of these columns lasted for the windows that the policy wants."""
-    return lambda entry: "drift" in entry["fired"] and any(name in entry["reason"] or any(name in each for each in entry["drifted"]) for name in names)
+    return lambda entry: (
+        "drift" in entry["fired"] and any(name in entry["reason"] or any(name in each for each in entry["drifted"]) for name in names)
+    )
 
 
 def _fired(*triggers: str) -> Callable[[Entry], bool]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import torch
-from loop_features import Features, both_cameras, in_season
+from loop_features import DARK, Features, both_cameras, in_season
 from loop_model import Heads, Known, Model, product_data, query_splits
 from loop_world import World, time_of
 
@@ -74,6 +74,7 @@ class Traffic:
 
     def __init__(self, world: World, cache: Path) -> None:
         self.world, self.features = world, world.features
+        self._requests: dict[int, Requests] = {}
         self.pictures = picture_traits(self.features, cache)
         shop, said = self.features.shop, self.features.preprocess.product_text
         self.pages = [said(row["title"], row.get("description") or "") for row in shop.products]
@@ -85,6 +86,12 @@ class Traffic:
         self.language = {text: language_of(text) for texts in (self.pages, *self.asked.values()) for text in texts}
 
     def requests(self, day: int) -> Requests:
+        """Of a day, drawn once."""
+        if day not in self._requests:
+            self._requests[day] = self._drawn(day)
+        return self._requests[day]
+
+    def _drawn(self, day: int) -> Requests:
         """Of a day: queries and photos of held-out products that the catalogue has by then."""
         world, dice = self.world, np.random.default_rng([self.world.seed, day])
         live = world.live(day)
@@ -177,15 +184,13 @@ class Traffic:
         own = np.array([place for place, split in enumerate(known.split) if split in ("train", "val") and not known.blank[place]])
         drawn = dice.choice(own, min(most, len(own)), replace=False)
         there = set(known.rows.tolist())
-        queries = [
-            query
-            for query in np.flatnonzero(self.splits != "test")
-            if any(row in there for row in self.features.relevant[query])
-        ]
+        queries = [query for query in np.flatnonzero(self.splits != "test") if any(row in there for row in self.features.relevant[query])]
         queries = dice.choice(queries, min(most, len(queries)), replace=False)
         rows, camera = known.rows[drawn], known.camera[drawn]
         views = dice.integers(1, self.features.photos.shape[1], size=len(rows))
-        logits = _classified(model.categorize, _pages(self.features, rows, np.zeros_like(rows), camera, np.array(["text,image"] * len(rows))))
+        logits = _classified(
+            model.categorize, _pages(self.features, rows, np.zeros_like(rows), camera, np.array(["text,image"] * len(rows)))
+        )
         words, pictures = _words(self.features.queries, queries), _pictures(self.features, rows, views, camera)
         by_word, by_photo = (_embedded(model.retrieve, words, pictures, texts) for texts in (True, False))
         texts = [*(self.pages[row] for row in rows), *(self.asked[False][query] for query in queries), *[None] * len(rows)]
@@ -215,7 +220,9 @@ class Gallery:
         places = torch.tensor(list(first.values()))
         with torch.inference_mode():
             vectors = torch.cat([model.retrieve.embed(data.products(part)) for part in places.split(512)]).float().numpy()
-        return Gallery(version, vectors, {row: place for place, row in enumerate(first)}, [data.documents[place] for place in first.values()])
+        return Gallery(
+            version, vectors, {row: place for place, row in enumerate(first)}, [data.documents[place] for place in first.values()]
+        )
 
     @cached_property
     def words(self) -> set[str]:
@@ -249,7 +256,9 @@ class _Told:
         sketches = np.array([*(sketch(chances(row)) for row in logits), *(sketch(row) for row in vectors)], np.float32)
         clicks = [None] * self.sellers + ([None] * len(vectors) if clicked is None else clicked.tolist())
         pictures = {name: pa.array(seen[:, place], SCHEMA.field(name).type, from_pandas=True) for place, name in enumerate(PICTURE[2:], 2)}
-        sides = {name: pa.array([None if np.isnan(v) else int(v) for v in seen[:, place]], pa.int32()) for place, name in enumerate(PICTURE[:2])}
+        sides = {
+            name: pa.array([None if np.isnan(v) else int(v) for v in seen[:, place]], pa.int32()) for place, name in enumerate(PICTURE[:2])
+        }
         columns = {
             "id": [f"{self.day:03}-{number:04}" for number in range(count)],
             "time": [time_of(self.day + number / count) for number in np.argsort(np.argsort(_shuffled(count, self.day)))],
@@ -297,7 +306,13 @@ def _pages(features: Features, rows: np.ndarray, photos: np.ndarray, camera: np.
     text, image = (torch.tensor([kind in each for each in shown])[:, None] for kind in ("text", "image"))
     tokens = features.photos[chosen, torch.from_numpy(photos), torch.as_tensor(camera)][:, None]
     mask = texts.mask[chosen] & text
-    return {"text_ids": texts.ids[chosen], "text_mask": mask, "text_tokens": texts.tokens[chosen], "image_tokens": tokens, "image_tokens_mask": image}
+    return {
+        "text_ids": texts.ids[chosen],
+        "text_mask": mask,
+        "text_tokens": texts.tokens[chosen],
+        "image_tokens": tokens,
+        "image_tokens_mask": image,
+    }
 
 
 def _words(texts: Texts, queries: np.ndarray) -> Batch:
@@ -322,14 +337,19 @@ def _embedded(model: Heads, words: Batch, pictures: torch.Tensor, texts: bool) -
     else:
         B = len(pictures)
         nothing = {"text_ids": torch.zeros(B, 1, dtype=torch.long), "text_mask": torch.zeros(B, 1, dtype=torch.bool)}
-        batch = {**nothing, "text_tokens": torch.zeros(B, 1, words["text_tokens"].shape[-1]), "image_tokens": pictures, "image_tokens_mask": torch.ones(B, 1, dtype=torch.bool)}
+        batch = {
+            **nothing,
+            "text_tokens": torch.zeros(B, 1, words["text_tokens"].shape[-1]),
+            "image_tokens": pictures,
+            "image_tokens_mask": torch.ones(B, 1, dtype=torch.bool),
+        }
     return model.embed(batch).float().numpy()
 
 
 def picture_traits(features: Features, cache: Path) -> np.ndarray:
     """(N, V, 2, 6) of every photo by either camera, kept in `cache`."""
     N, V = features.photos.shape[:2]
-    made_of = [[row["id"] for row in features.shop.products], V, code_digest("serving.traits"), code_digest("loop_features")]
+    made_of = [[row["id"] for row in features.shop.products], V, DARK, code_digest("serving.traits")]
     path = cache / f"traits-{sha256_json(made_of)}.npy"
     if not path.is_file():
         found = [[of_image(image)[name] for name in PICTURE] for image in both_cameras(features.shop)]

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 from loop_model import Known, Model
 from loop_runs import Runs, refusals
-from loop_traffic import Answered, Gallery, Traffic
+from loop_traffic import LABEL_DAYS, Answered, Gallery, Traffic
 from loop_world import World, time_of
 
 from monitoring.decision import Decision, decide
@@ -27,7 +27,6 @@ DELIVERED = 8  # hour of the day's snapshot
 RUN_HOURS = 0.5
 DETAIL = 6  # findings that an entry of the diary has
 RUNS_SEEN = 50
-LABEL_DAYS = 2
 
 
 @dataclass

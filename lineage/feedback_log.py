@@ -11,12 +11,28 @@ The table stands in the database of the prediction log; `lineage.feedback` reads
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import Column, Connection, Float, Index, Integer, MetaData, Row, Table, Text, UniqueConstraint, func, insert, select, update
+from sqlalchemy import (
+    Column,
+    Connection,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    Row,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+    insert,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
@@ -24,12 +40,15 @@ from goodsight.digests import sha256_bytes
 from goodsight.errors import BusyError, ConflictError, GoodsightError, InputError, NotFoundError
 from lineage import predictions
 from lineage.answered import FINDS_PRODUCTS
-from lineage.database import engine
+from lineage.database import engine, rows
 from lineage.feedback import moment
 
 Kind = Literal["click", "purchase", "category"]
 AHEAD = timedelta(minutes=5)  # by which the clock of whoever sends may be ahead of ours
 SEPARATOR = " > "
+ANSWER = (
+    "SELECT id, time, task, results, status, model_version FROM predictions JOIN served ON served.key = predictions.served WHERE id = :id"
+)
 
 metadata = MetaData()
 table = Table(
@@ -85,7 +104,7 @@ class FeedbackLog:
     """The feedback in the database at a SQLAlchemy URL. Raises `GoodsightError` when it cannot be opened."""
 
     def __init__(self, url: str, limits: Limits = Limits()) -> None:
-        self._engine, self.limits = engine(url, predictions.PRAGMAS), limits
+        self._url, self._engine, self.limits = url, engine(url, predictions.PRAGMAS), limits
         try:
             predictions.metadata.create_all(self._engine)
             metadata.create_all(self._engine)
@@ -109,10 +128,10 @@ class FeedbackLog:
     def _give(self, given: Given, key: str) -> Taken:
         """One attempt. Another writer's same piece, at the same moment, is found at the next."""
         now = datetime.now(UTC)
+        answer = self._answer(given.prediction.lower())
+        place, agrees = _about(given, answer)
         with self._engine.begin() as connection:
-            answer = _answer(connection, given.prediction.lower())
-            place, agrees = _about(given, answer)
-            told = connection.execute(select(table).where(table.c.prediction == answer.id)).all()
+            told = connection.execute(select(table).where(table.c.prediction == answer["id"])).all()
             for row in told:
                 if (row.kind, row.place) == (given.kind, place):
                     return _again(row, given)
@@ -120,7 +139,7 @@ class FeedbackLog:
             self._check_limits(connection, answer, len(told), key, now)
             id = predictions.new_id()
             said = {"product": given.product, "category": _levels(given.category), "value": given.value, "query": given.query.strip()}
-            of = {"prediction": answer.id, "answered": answer.time, "task": answer.task, "model_version": answer.model_version}
+            of = {"prediction": answer["id"], "answered": answer["time"], "task": answer["task"], "model_version": answer["model_version"]}
             by = {"key": key, "visitor": _visitor(given.visitor, key, now), "received": now.isoformat(timespec="microseconds")}
             row = {"id": id, "kind": given.kind, "time": happened, "place": place, "agrees": agrees, **said, **of, **by}
             connection.execute(insert(table), [row])
@@ -139,8 +158,22 @@ class FeedbackLog:
             change = update(table).where(which, table.c.withdrawn == "").values(withdrawn=at, reason=reason.strip(), withdrawn_by=by)
             return int(connection.execute(change).rowcount)
 
-    def _check_limits(self, connection: Connection, answer: Row[Any], told: int, key: str, now: datetime) -> None:
-        if answer.time < moment(now - timedelta(days=self.limits.days)):
+    def _answer(self, id: str) -> Mapping[str, Any]:
+        """The answer of an id, read without a lock: who waits for one must not keep it from being written.
+
+        Raises `NotFoundError` when the log has none.
+        """
+        if self._engine.dialect.name == "sqlite":
+            found = [*rows(self._url, ANSWER, id=id)]
+        else:
+            with self._engine.connect() as connection:
+                found = [dict(row) for row in connection.execute(text(ANSWER), {"id": id}).mappings()]
+        if not found:
+            raise NotFoundError("No answer has this id.", "Give the id that the answer came with.")
+        return found[0]
+
+    def _check_limits(self, connection: Connection, answer: Mapping[str, Any], told: int, key: str, now: datetime) -> None:
+        if answer["time"] < moment(now - timedelta(days=self.limits.days)):
             raise InputError(f"The answer is older than {self.limits.days} days.", "Feedback comes soon, or not at all.")
         if told >= self.limits.prediction:
             raise ConflictError(f"The answer has had its {self.limits.prediction} pieces of feedback.", "Ask anew, for another answer.")
@@ -149,30 +182,20 @@ class FeedbackLog:
             raise BusyError(f"The key {key!r} has had its {self.limits.day:,} pieces of feedback of 24 hours.", "Go on tomorrow.")
 
 
-def _answer(connection: Connection, id: str) -> Row[Any]:
-    """The answer of an id. Raises `NotFoundError` when the log has none."""
-    logged, served = predictions.predictions.c, predictions.served.c
-    columns = (logged.id, logged.time, logged.task, logged.results, logged.status, served.model_version)
-    found = connection.execute(select(*columns).join(predictions.served).where(logged.id == id)).first()
-    if found is None:
-        raise NotFoundError("No answer has this id.", "Give the id that the answer came with.")
-    return found
-
-
-def _about(given: Given, answer: Row[Any]) -> tuple[int, int | None]:
+def _about(given: Given, answer: Mapping[str, Any]) -> tuple[int, int | None]:
     """The place that `given` is about, and of a category whether it agrees. Raises `InputError` when the answer has no such."""
-    results = json.loads(answer.results)
-    if answer.status != "ok":
+    results = json.loads(answer["results"])
+    if answer["status"] != "ok":
         raise InputError("That request was refused; it has no answer.", "Give the id of an answer.")
-    if answer.task in FINDS_PRODUCTS:
+    if answer["task"] in FINDS_PRODUCTS:
         if not given.product:
-            raise InputError(f"product: a {given.kind} of an answer to {answer.task} names one of its products.")
+            raise InputError(f"product: a {given.kind} of an answer to {answer['task']} names one of its products.")
         place = next((place for place, (name, _) in enumerate(results, 1) if name == given.product), 0)
         if not place:
             raise InputError("product: the answer did not show it.", "Name a product by its id, as the answer did.")
         return place, None
-    if given.kind != "category" or answer.task != "categorize":
-        raise InputError(f"kind: an answer to {answer.task} takes no {given.kind}.", "A category is told of an answer to categorize.")
+    if given.kind != "category" or answer["task"] != "categorize":
+        raise InputError(f"kind: an answer to {answer['task']} takes no {given.kind}.", "A category is told of an answer to categorize.")
     told, first = _levels(given.category), results[0][0] if results else ""
     return 0, int(bool(first) and f"{told}{SEPARATOR}".startswith(f"{first}{SEPARATOR}"))
 
@@ -186,7 +209,7 @@ def _again(row: Row[Any], given: Given) -> Taken:
     raise ConflictError(f"Of this answer {kept} was said already, and something else now.", f"What was said is {row.id}.")
 
 
-def _happened(given: Given, answer: Row[Any], now: datetime) -> str:
+def _happened(given: Given, answer: Mapping[str, Any], now: datetime) -> str:
     """When it happened, in UTC. Raises `InputError` for a time before the answer or in the future."""
     if not given.time:
         return now.isoformat(timespec="microseconds")
@@ -194,7 +217,7 @@ def _happened(given: Given, answer: Row[Any], now: datetime) -> str:
         time = moment(given.time)
     except (ValueError, OverflowError) as error:
         raise InputError("time: it is no ISO 8601 time.") from error
-    if not moment(datetime.fromisoformat(answer.time) - AHEAD) <= time <= moment(now + AHEAD):
+    if not moment(datetime.fromisoformat(answer["time"]) - AHEAD) <= time <= moment(now + AHEAD):
         raise InputError("time: it lies before the answer, or in the future.")
     return min(time, now.isoformat(timespec="microseconds"))
 

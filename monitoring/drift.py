@@ -221,7 +221,7 @@ def _sketch(_: str, side: Columns) -> np.ndarray:
     return side.sketch[~np.isnan(side.sketch[:, 0])]
 
 
-Made = tuple[two_samples.Tested, Callable[[np.ndarray], dict[str, float] | None], str]
+Made = tuple[two_samples.Outcome, Callable[[np.ndarray], dict[str, float] | None], str]
 
 
 def _numeric(past: np.ndarray, now: np.ndarray) -> Made:

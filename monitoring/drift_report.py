@@ -99,6 +99,7 @@ def _evidently_page(reference: dict[str, np.ndarray], current: dict[str, np.ndar
         frame[texts] = frame[texts].astype("string").fillna("none").astype(object)
     definition = DataDefinition(numerical_columns=numbers, categorical_columns=texts)
     sides = [Dataset.from_pandas(frame[numbers + texts], definition) for frame in frames]
+    path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as aside:
         Report([DataDriftPreset()]).run(*sides).save_html(str(aside))
     return path

@@ -120,7 +120,7 @@ def _in_the_ledger(live: Live, story: Story) -> Iterator[dict[str, Any]]:
                 [known.get("snapshot"), known.get("candidate")],
                 seconds=round(time.monotonic() - live.begun, 3),
                 steps=story.steps,
-                cached=[step["name"] for step in known.get("steps", []) if step["cached"]],
+                cached=[step.name for step in live.run.steps if step.cached],
                 started=live.run.started,
                 asked=live.run.asked,
                 order=[step.name for step in live.run.steps],

@@ -20,9 +20,12 @@ def files() -> dict[str, str]:
 
     rules = {"groups": groups()}
     labels = {"app.kubernetes.io/name": "goodsight-rules"}
-    manifest = {"apiVersion": "monitoring.coreos.com/v1", "kind": "PrometheusRule", "metadata": {"name": "goodsight", "labels": labels}, "spec": rules}
+    named = {"metadata": {"name": "goodsight", "labels": labels}}
+    manifest = {"apiVersion": "monitoring.coreos.com/v1", "kind": "PrometheusRule", **named, "spec": rules}
     made = {"rules.yaml": _yaml(rules), "prometheusrule.yaml": _yaml(manifest)}
-    return made | {f"dashboards/{name}.json": json.dumps(board, indent=1, sort_keys=True) + "\n" for name, board in dashboards().items()}
+    for name, board in dashboards().items():
+        made[f"dashboards/{name}.json"] = json.dumps(board, indent=1, sort_keys=True) + "\n"
+    return made
 
 
 def _yaml(value: Any) -> str:

@@ -29,7 +29,7 @@ from serving.gateway.problems import Problem, fields_at_fault
 from serving.gateway.schemas import LARGEST_BATCH
 
 FRESH_SECONDS = 3.0  # after which an answer is in the log, or never will be
-LOOK_SECONDS = 0.05
+LOOK_SECONDS = (0.02, 0.5)  # between two looks, at first and at most
 LARGEST_BODY = 2**19  # bytes: a batch whose texts are all as long as they may be
 DAY_SECONDS, DOWN_SECONDS = 3600, 5  # after which it may be tried again
 
@@ -111,6 +111,7 @@ def _checked(piece: Any) -> Given:
 
 async def _kept(gateway: Gateway, given: Given, key: str) -> Taken:
     """Raises `Problem`: 400, 404, 409, 429 as `FeedbackLog.give` raises errors, 503 when the log does not answer."""
+    pause, most = LOOK_SECONDS
     try:
         while True:
             try:
@@ -118,7 +119,8 @@ async def _kept(gateway: Gateway, given: Given, key: str) -> Taken:
             except NotFoundError as error:
                 if not _fresh(given.prediction):
                     raise Problem(404, error.message) from error
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, most)
     except InputError as error:
         raise Problem(400, f"Bad request: {error.message}") from error
     except ConflictError as error:

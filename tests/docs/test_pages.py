@@ -16,7 +16,7 @@ from tests.docs.blocks import PAGES
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 SETTING = re.compile(r"\bGOODSIGHT_[A-Z_]+\b")
 ROW = re.compile(r"^\| `(GOODSIGHT_\w+)` \| (.*?) \| .* \|$", re.MULTILINE)
-REQUIRED = ("BROWSER", "CONTAINERS", "KUBECTL", "NODE", "SERVERS")
+REQUIRED = ("BROWSER", "CONTAINERS", "KUBECTL", "NODE", "PROMTOOL", "SERVERS")
 OF_TESTS = {"GOODSIGHT_TEST_CLUSTER"} | {f"GOODSIGHT_REQUIRE_{name}" for name in REQUIRED}  # read by tests alone
 PROJECT = tomllib.loads((HOUSE / "pyproject.toml").read_text())["project"]
 

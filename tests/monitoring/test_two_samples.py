@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from monitoring.two_samples import Tested, categorical, numeric, rate, vectors
+from monitoring.two_samples import Outcome, categorical, numeric, rate, vectors
 
 SIZES = st.integers(60, 400)
 
@@ -67,7 +67,7 @@ def test_vectors_of_few_directions_and_constant_ones() -> None:
     assert vectors(still, still).effect == 0.0
 
 
-Test = Callable[[np.ndarray, np.ndarray], Tested]
+Test = Callable[[np.ndarray, np.ndarray], Outcome]
 Draw = Callable[[np.random.Generator, int, float], np.ndarray]
 
 

@@ -53,7 +53,8 @@ def test_its_metrics_are_told_by_version_task_and_status(home: Path) -> None:
         for labels in ('version="1",task="search",status="200"', 'version="1",task="similar",status="200"'):
             assert f"goodsight_worker_requests_total{{{labels}" in text
         assert 'goodsight_worker_part_seconds_bucket{version="1",part="forward"' in text
-        assert 'goodsight_worker_batch_size_count{version="1"' in text
+        for end in ("sum", "count", "bucket"):
+            assert f'goodsight_worker_batch_size_{end}{{version="1"' in text
 
     told()
 
