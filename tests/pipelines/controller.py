@@ -55,12 +55,15 @@ def start(policy: Path, how: str = "loop", seconds: float = 0.3, most_bytes: int
     """Starts one; `how` is `loop` or `once`. Its runs take so many seconds. With `most_bytes` no file that it writes may be larger."""
     output = policy.with_name(f"controller-{time.monotonic_ns()}.txt")
     surroundings = {"GOODSIGHT_HOME": str(settings().root), "WATCHED_SECONDS": str(seconds)}
-    process = _context.Process(target=_work, args=(str(policy), how, surroundings, str(output), most_bytes))
+    process = _context.Process(target=_work, args=(str(policy), how, surroundings, str(output), most_bytes), daemon=True)
     process.start()
     return Started(process, output)
 
 
 def _work(policy: str, how: str, surroundings: dict[str, str], output: str, most_bytes: int) -> None:
+    over = threading.Timer(2 * DEADLINE, os._exit, (1,))  # whatever became of the test
+    over.daemon = True
+    over.start()
     if most_bytes:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # writing more is an error then, as on a full disk
         resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, resource.RLIM_INFINITY))
