@@ -104,10 +104,12 @@ class Year:
         found.cpu["training"] += candidate.cpu_seconds
         if not checked:
             return {"day": day, "data": "", "verdict": "", "why": [], "promoted": True, "model": candidate}
+        data = self.runs.data_verdict(day)  # of a file with wrong categories: it passes, or the run would have ended there
+        found.cpu["validation"] += data["seconds"]
         verdict, seconds = self.runs.verdict(known, candidate, champion)
         found.cpu["judging"] += seconds
         promoted = verdict["decision"] == "promote"
-        told = {"day": day, "data": "passed", "verdict": verdict["decision"], "why": refusals(verdict)}
+        told = {"day": day, "data": data["decision"], "verdict": verdict["decision"], "why": refusals(verdict)}
         return {**told, "promoted": promoted, "model": candidate}
 
     def loop(self, policy: RetrainingPolicy) -> Strategy:
