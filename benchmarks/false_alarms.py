@@ -207,6 +207,24 @@ def noticed(pool: pa.Table, change: Change, size: float, policy: DriftPolicy, ti
     return {**told, "days": round(float(np.mean(days)), 2) if days else None}
 
 
+def table(report: dict[str, Any]) -> str:
+    """Markdown of a result: unchanged traffic, then changes and after how many days they are found."""
+    rows = ["| unchanged traffic | months | alarms a month (at most, 95 %) | windows with p below alpha, % |", "|---|---|---|---|"]
+    for name, found in report["unchanged"].items():
+        alarms = f"{found['alarms_a_month']:.3f} ({found['alarms_a_month_at_most_95']:.3f})"
+        told = f"{name}, {found['answers_a_day']:,} answers a day", f"{found['months']:,}"
+        cells = (*told, alarms, f"{100 * found['share_with_p_below_alpha']:.2f}")
+        rows.append(f"| {' | '.join(cells)} |")
+    head = "change, from one day to the next", "size", "seen on the first day, %", "alarm within a week, %", "after days"
+    rows += ["", f"| {' | '.join(head)} |", 5 * "|---" + "|"]
+    for name, sizes in report["sensitivity"].items():
+        for found in sizes:
+            seen = [f"{100 * found[part]:.0f}" for part in ("first_window", "within_a_week")]
+            size, days = found["size"], "" if found["days"] is None else f"{found['days']:.1f}"
+            rows.append(f"| {' | '.join((name, f'{100 * size:.0f} %', *seen, days))} |")
+    return "\n".join(rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("reference", type=Path)

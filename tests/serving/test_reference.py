@@ -85,6 +85,7 @@ def test_nothing_to_ask_is_told(predictor: Predictor, tmp_path: Path) -> None:
     folder = tmp_path / "shop"
     records = [{**record, "split": "test", "group": record["id"]} for record in some_furniture(folder, 3)]
     write_products(folder, records)
+    (folder / "queries_text.jsonl").unlink()
     import_catalogue(folder, folder / "snapshot")
     with pytest.raises(InputError, match="neither products nor queries"):
         write_reference(predictor, Snapshot.open(folder / "snapshot"), tmp_path / "reference")
