@@ -56,6 +56,16 @@ def test_the_figures_of_the_gate_are_those_of_its_benchmark(monkeypatch: pytest.
     assert told.strip() == benchmark["table"](json.loads((HOUSE / "benchmarks" / "results" / "gate.json").read_text()))
 
 
+def test_the_false_alarms_of_drift_are_those_of_its_simulation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(HOUSE / "benchmarks")
+    benchmark = runpy.run_path(str(HOUSE / "benchmarks" / "false_alarms.py"))
+    told = (HOUSE / "docs" / "platform" / "drift.md").read_text().split("<!-- drift figures -->")[1].split("<!-- /drift figures -->")[0]
+    report = json.loads((HOUSE / "benchmarks" / "results" / "false-alarms.json").read_text())
+    assert told.strip() == benchmark["table"](report)
+    first, *_ = report["unchanged"].values()
+    assert first["months"] >= 1_000 and first["alarms_a_month_at_most_95"] <= 1
+
+
 def test_the_sizes_of_the_images_are_those_that_were_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(HOUSE / "benchmarks")
     benchmark = runpy.run_path(str(HOUSE / "benchmarks" / "images.py"))
