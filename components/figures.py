@@ -34,7 +34,7 @@ def of_run(run_id: str) -> dict[str, Any]:
     told = sorted(_kept(run_id), key=lambda step: step["ended"])
     if not told:
         return {}
-    prices, costs = Prices.load(), {}
+    prices, costs = Prices.in_force(), {}
     for each in told:
         measured = {name: each[name] for name in MEASURED}
         costs[each["name"]] = {**measured, "cost": prices.of(Step(each["name"], seconds=each["seconds"], **measured))}

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from goodsight.digests import sha256_json
-from goodsight.errors import InputError
+from goodsight.reviewed import Reviewed, Strict
 
 POLICY = Path(__file__).with_name("policy.yaml")
 Kind = Literal["non_inferiority", "superiority"]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Rule(_Strict):
+class Rule(Strict):
     """What one metric must show; see `policy.yaml`."""
 
     required: bool = True
@@ -36,7 +30,7 @@ class Rule(_Strict):
         return self
 
 
-class SliceRule(_Strict):
+class SliceRule(Strict):
     """Non-inferiority of `metrics` within every slice whose name matches one of the patterns `within`."""
 
     metrics: list[str] = Field(min_length=1)
@@ -45,7 +39,7 @@ class SliceRule(_Strict):
     min_items: int = Field(ge=2)
 
 
-class Ceiling(_Strict):
+class Ceiling(Strict):
     """The most that a figure may be of which less is better: at all, and beside the champion's."""
 
     ceiling: float | None = Field(default=None, ge=0)
@@ -53,8 +47,11 @@ class Ceiling(_Strict):
     growth: float | None = Field(default=None, ge=0)
 
 
-class Policy(_Strict):
+class Policy(Reviewed):
     """The rules of the gate, and how the comparison with the champion is done."""
+
+    WHAT: ClassVar = "The gate's policy"
+    FILE: ClassVar = POLICY
 
     confidence: float = Field(ge=0.8, lt=1)
     power: float = Field(gt=0.5, lt=1)
@@ -66,32 +63,6 @@ class Policy(_Strict):
     metrics: dict[str, Rule] = Field(min_length=1)
     slices: list[SliceRule] = []
     ceilings: dict[str, Ceiling] = {}
-
-    @classmethod
-    def load(cls, path: Path = POLICY) -> Policy:
-        """The policy in a YAML file. Raises `InputError` naming the key that is wrong."""
-        try:
-            text = path.read_text()
-        except OSError as error:
-            raise InputError(f"The gate's policy {path} cannot be read: {error}", "Give a YAML file.") from error
-        return cls.parse(text, str(path))
-
-    @classmethod
-    def parse(cls, text: str, name: str = "given") -> Policy:
-        """The policy in YAML `text`, called `name` in errors. Raises `InputError` naming the key that is wrong."""
-        try:
-            return cls.model_validate(yaml.safe_load(text))
-        except yaml.YAMLError as error:
-            raise InputError(f"The gate's policy {name} cannot be read: {error}", "Give a YAML file.") from error
-        except ValidationError as error:
-            wrong = error.errors()[0]
-            key = ".".join(map(str, wrong["loc"])) or "the whole file"
-            message = f"The gate's policy {name} is wrong at {key}: {wrong['msg']}"
-            raise InputError(message, f"Correct {key}.") from error
-
-    @property
-    def digest(self) -> str:
-        return sha256_json(self.model_dump())
 
     @property
     def alpha(self) -> float:

@@ -3,8 +3,8 @@
     <home>/runs/<id>/state.json    the run as of its last step event; written whole by the process that runs it
     <home>/runs/<id>/alive         a lock that this process holds: how another container sees that it lives
 
-A process id alone proves nothing, since ids are used again: with it goes when the process was created, and the namespace in which
-the id counts. A run whose process is gone without a word is LOST; the same command under the same id goes on with it.
+With the id of the process goes when it was created, and the namespace in which the id counts (`goodsight.processes`). A run whose
+process is gone without a word is LOST; the same command under the same id goes on with it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from typing import Any
 
 from goodsight.errors import GoodsightError, NotFoundError
 from goodsight.files import read_json, write_json
+from goodsight.processes import Process, held, namespace
 from lineage import history
 from lineage.event import Event
 
 STATES = ("RUNNING", "SUCCEEDED", "FAILED", "STOPPED", "LOST")
 STATE, ALIVE = "state.json", "alive"
-CLOCK_SECONDS = 2.0  # the creation time of one process may read this much apart after the clock was set
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Run:
     since: str = ""
     currency: str = ""
     spent: float = 0.0  # money of attempts before the last one
-    created: float = 0.0  # of the process; 0: not known
+    created: float = 0.0  # the process, seconds since 1970
     namespace: int = 0  # of the process id; 0: here
 
     @property
@@ -201,37 +201,8 @@ def _merged(kept: Run | None, event: Event | None, root: Path) -> Run:
 def alive(root: Path, run: Run) -> bool:
     """Whether the process of a run lives: by its id, or, where ids of its namespace mean nothing, by the lock that it holds."""
     if run.namespace not in (0, namespace()):
-        return _held(folder(root, run.run_id) / ALIVE)
-    import psutil
-
-    try:
-        process = psutil.Process(run.pid or 0)
-        same = not run.created or abs(process.create_time() - run.created) < CLOCK_SECONDS
-        return run.pid is not None and same and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def namespace() -> int:
-    """The namespace of this process's ids: a container has its own. 0 where there are none."""
-    try:
-        return Path("/proc/self/ns/pid").stat().st_ino
-    except OSError:
-        return 0
-
-
-def _held(lock: Path) -> bool:
-    try:
-        descriptor = os.open(lock, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+        return held(folder(root, run.run_id) / ALIVE)
+    return run.pid is not None and Process(run.pid, run.created).alive()
 
 
 @contextlib.contextmanager
@@ -249,9 +220,7 @@ def living(place: Path) -> Iterator[None]:
 
 def by_this_process(run: Run) -> Run:
     """The run as one that this process runs."""
-    import psutil
-
-    return replace(run, pid=os.getpid(), created=psutil.Process().create_time(), namespace=namespace())
+    return replace(run, pid=os.getpid(), created=Process.of(os.getpid()).created, namespace=namespace())
 
 
 def keep(root: Path, run: Run) -> None:

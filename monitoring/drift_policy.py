@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from goodsight.digests import sha256_json
+from goodsight.reviewed import Strict
 
 Column = Literal["modalities", "language", "category"]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Window(_Strict):
+class Window(Strict):
     """The traffic that is compared, task by task: that of the last `days`. Where fewer than `fewest` answers of a task came, it reaches
     back until there are so many, `longest_days` at most. `most` answers are looked at.
     """
@@ -26,7 +22,7 @@ class Window(_Strict):
     most: int = Field(default=5_000, ge=50)
 
 
-class Bounds(_Strict):
+class Bounds(Strict):
     """From which size of effect on a difference matters, by kind of test (`monitoring.two_samples`)."""
 
     numeric: float = Field(default=0.2, gt=0, le=1, description="Kolmogorov-Smirnov distance: 0.2 is half a standard deviation.")
@@ -35,7 +31,7 @@ class Bounds(_Strict):
     embedding: float = Field(default=0.5, gt=0, description="Mahalanobis distance of the means, corrected for chance.")
 
 
-class DriftPolicy(_Strict):
+class DriftPolicy(Strict):
     """The rules of `monitoring.drift`. A finding drifts when its adjusted p is below `alpha` and its effect above its bound."""
 
     window: Window = Window()
@@ -48,7 +44,3 @@ class DriftPolicy(_Strict):
     most_slices: int = Field(default=6, ge=0, description="The commonest values of each that are.")
     consecutive: int = Field(default=2, ge=1, description="Windows in a row that must show a finding before it is confirmed.")
     hours_between: float = Field(default=24.0, ge=0, description="Between the ends of two such windows, at least.")
-
-    @property
-    def digest(self) -> str:
-        return sha256_json(self.model_dump())

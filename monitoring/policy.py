@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import time
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 from zoneinfo import ZoneInfo
 
-import yaml
 from cronsim import CronSim, CronSimError
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from goodsight.digests import sha256_json
-from goodsight.errors import InputError
+from goodsight.reviewed import Reviewed, Strict
 from monitoring.drift_policy import DriftPolicy
 from monitoring.observation import EPOCH
 
@@ -42,11 +40,7 @@ def _cron(text: str) -> str:
 Zone = Annotated[str, AfterValidator(_zone)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Schedule(_Strict):
+class Schedule(Strict):
     """A calendar. What it says stays due for `within_hours`; a start meanwhile answers it."""
 
     kind: Literal["schedule"]
@@ -55,7 +49,7 @@ class Schedule(_Strict):
     within_hours: float = Field(default=24, gt=0)
 
 
-class NewData(_Strict):
+class NewData(Strict):
     """Newer data than the champion's: the share of its products that are new, changed or gone, or so many new categories."""
 
     kind: Literal["snapshot"]
@@ -63,14 +57,14 @@ class NewData(_Strict):
     new_categories: int | None = Field(default=None, ge=1)
 
 
-class Drift(_Strict):
+class Drift(Strict):
     """The same drift of one of these groups in so many windows in a row as `drift` of the policy wants."""
 
     kind: Literal["drift"]
     groups: list[Group] = Field(min_length=1)
 
 
-class Decay(_Strict):
+class Decay(Strict):
     """A rate that arriving labels show to be lower than in the champion's first days, by more than `drop`."""
 
     kind: Literal["decay"]
@@ -80,7 +74,7 @@ class Decay(_Strict):
     confidence: float = Field(default=0.99, ge=0.8, lt=1)
 
 
-class Makers(_Strict):
+class Makers(Strict):
     """Other code of the steps, or other weights of the pretrained towers, than the champion was made with."""
 
     kind: Literal["makers"]
@@ -90,22 +84,22 @@ class Makers(_Strict):
 Trigger = Annotated[Schedule | NewData | Drift | Decay | Makers, Field(discriminator="kind")]
 
 
-class AllOf(_Strict):
+class AllOf(Strict):
     all: list[str | AllOf | AnyOf] = Field(min_length=1)
 
 
-class AnyOf(_Strict):
+class AnyOf(Strict):
     any: list[str | AllOf | AnyOf] = Field(min_length=1)
 
 
-class RateDays(_Strict):
+class RateDays(Strict):
     """Which answers the rates are of: the last `days`, beside the first `reference_days` of the champion."""
 
     days: float = Field(default=14, gt=0)
     reference_days: float = Field(default=5, gt=0)
 
 
-class Asked(_Strict):
+class Asked(Strict):
     """The run that is started: as the options of `goodsight run`."""
 
     architecture: Literal["commercemm", "eclip", "scale", "interbert"] = "commercemm"
@@ -114,14 +108,14 @@ class Asked(_Strict):
     release: Literal["switch", "rollout"] = "switch"
 
 
-class CoolDown(_Strict):
+class CoolDown(Strict):
     """Hours from the end of a run that trained to the next start."""
 
     hours: float = Field(default=24, ge=0)
     after_rejection_hours: float = Field(default=72, ge=0)
 
 
-class Retries(_Strict):
+class Retries(Strict):
     """How often a run that failed or was lost is tried again, and the minutes before: `first_minutes`, then `factor` times as many."""
 
     most: int = Field(default=5, ge=0)
@@ -133,7 +127,7 @@ class Retries(_Strict):
         return float(self.first_minutes * self.factor ** (failures - 1))
 
 
-class Budget(_Strict):
+class Budget(Strict):
     """The most that the runs of 24 hours may cost, the next one included. None: no bound."""
 
     runs: int | None = Field(default=None, ge=0)
@@ -142,7 +136,7 @@ class Budget(_Strict):
     money: float | None = Field(default=None, ge=0)
 
 
-class QuietHours(_Strict):
+class QuietHours(Strict):
     """A part of the day at which no run starts; `to` before `from` is on the next day."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
@@ -153,8 +147,11 @@ class QuietHours(_Strict):
     timezone: Zone = "UTC"
 
 
-class RetrainingPolicy(_Strict):
+class RetrainingPolicy(Reviewed):
     """When a new model is trained; see `retraining.yaml`."""
+
+    WHAT: ClassVar = "The retraining policy"
+    FILE: ClassVar = POLICY
 
     catalogue: str = ""
     every_minutes: float = Field(default=15, gt=0)
@@ -183,32 +180,6 @@ class RetrainingPolicy(_Strict):
     def expression(self) -> str | AllOf | AnyOf | None:
         """What must fire; without `when`, any of the triggers."""
         return self.when or (AnyOf(any=list(self.triggers)) if self.triggers else None)
-
-    @property
-    def digest(self) -> str:
-        return sha256_json(self.model_dump(mode="json", by_alias=True))
-
-    @classmethod
-    def load(cls, path: Path = POLICY) -> RetrainingPolicy:
-        """The policy in a YAML file. Raises `InputError` naming the key that is wrong."""
-        try:
-            text = path.read_text()
-        except OSError as error:
-            raise InputError(f"The retraining policy {path} cannot be read: {error}", "Give a YAML file.") from error
-        return cls.parse(text, str(path))
-
-    @classmethod
-    def parse(cls, text: str, name: str = "given") -> RetrainingPolicy:
-        """The policy in YAML `text`, called `name` in errors. Raises `InputError` naming the key that is wrong."""
-        try:
-            return cls.model_validate(yaml.safe_load(text))
-        except yaml.YAMLError as error:
-            raise InputError(f"The retraining policy {name} cannot be read: {error}", "Give a YAML file.") from error
-        except ValidationError as error:
-            wrong = error.errors()[0]
-            key = ".".join(map(str, wrong["loc"])) or "the whole file"
-            message = f"The retraining policy {name} is wrong at {key}: {wrong['msg']}"
-            raise InputError(message, f"Correct {key}.") from error
 
 
 def names(expression: str | AllOf | AnyOf | None) -> Iterator[str]:

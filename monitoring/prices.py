@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from goodsight.digests import sha256_json
-from goodsight.errors import InputError
+from goodsight.reviewed import Reviewed
 from goodsight.settings import settings
 from lineage.runs import Step
 
@@ -16,10 +15,11 @@ PRICES = Path(__file__).with_name("prices.yaml")
 HOUR, GIB = 3600, 2**30
 
 
-class Prices(BaseModel):
+class Prices(Reviewed):
     """Prices in one currency; see `prices.yaml`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    WHAT: ClassVar = "The table of prices"
+    FILE: ClassVar = PRICES
 
     currency: str = Field(pattern=r"^[A-Z]{3}$")
     cpu_hour: float = Field(ge=0, allow_inf_nan=False)
@@ -27,23 +27,10 @@ class Prices(BaseModel):
     gpu_hour: float = Field(ge=0, allow_inf_nan=False)
     kwh: float = Field(ge=0, allow_inf_nan=False)
 
-    @staticmethod
-    def load(path: Path | None = None) -> Prices:
-        """The table in `path`, else in GOODSIGHT_PRICES, else that of this release. Raises `InputError` saying what is wrong in it."""
-        place = path or (Path(settings().prices).expanduser() if settings().prices else PRICES)
-        hint = f"{PRICES} is one that is right."
-        try:
-            return Prices.model_validate(yaml.safe_load(place.read_text()))
-        except (OSError, yaml.YAMLError) as error:
-            raise InputError(f"The table of prices {place} cannot be read: {error}", hint) from error
-        except ValidationError as error:
-            fault = error.errors()[0]
-            where = ".".join(map(str, fault["loc"])) or "the whole"
-            raise InputError(f"In the table of prices {place}, {where}: {fault['msg']}.", hint) from error
-
-    @property
-    def digest(self) -> str:
-        return sha256_json(self.model_dump())
+    @classmethod
+    def in_force(cls) -> Prices:
+        """The table that GOODSIGHT_PRICES names, else that of this release. Raises `InputError` naming the key that is wrong."""
+        return cls.load(Path(settings().prices).expanduser() if settings().prices else None)
 
     def of(self, step: Step) -> float:
         """Money that a step cost; what was not measured of it costs nothing."""

@@ -19,6 +19,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from goodsight.errors import BusyError
+from goodsight.processes import Process
 from lineage.database import engine
 from lineage.ledger import Ledger
 
@@ -35,7 +36,7 @@ leaders = Table(
 
 def this_process() -> str:
     """Host, process id and when the process began: no other process is called so."""
-    return f"{socket.gethostname()}/{os.getpid()}/{_began(os.getpid())}"
+    return f"{socket.gethostname()}/{os.getpid()}/{Process.of(os.getpid()).created}"
 
 
 class Leadership:
@@ -134,17 +135,7 @@ class Leadership:
             self.take()
 
 
-def _began(process: int) -> str:
-    """When a process of this machine began, in clock ticks since the start of the system; empty for none."""
-    try:
-        with open(f"/proc/{process}/stat", encoding="utf-8", errors="replace") as file:
-            return file.read().rpartition(")")[2].split()[19]
-    except OSError:
-        return ""
-
-
 def _gone(holder: str) -> bool:
     """Whether the holder was a process of this machine that has ended. The other holders of this very process are not gone."""
-    host, _, rest = holder.partition("/")
-    process, began, *_ = [*rest.split("/"), "", ""]
-    return host == socket.gethostname() and process.isdigit() and bool(began) and _began(int(process)) != began
+    host, process, created, *_ = [*holder.split("/"), "", ""]
+    return host == socket.gethostname() and process.isdigit() and bool(created) and not Process(int(process), float(created)).alive()

@@ -61,7 +61,7 @@ class Meter:
     """
 
     def __init__(self, root: Path) -> None:
-        self.prices = Prices.load()
+        self.prices = Prices.in_force()
         self._pool = ThreadPoolExecutor(1)
         self._power = self._pool.submit(power, root)  # the first time on a machine it takes seconds
         self._pool.shutdown(wait=False)

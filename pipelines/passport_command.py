@@ -140,7 +140,7 @@ def cost(
     begin = start_of(since)
     if since and begin is None:
         raise InputError(f"{since!r} is no time.", "Write it so: --since 2026-05-01, or 2026-05-01T12:00")
-    prices = Prices.load()
+    prices = Prices.in_force()
     after = begin.astimezone(UTC).isoformat(timespec="microseconds") if begin else ""
     found = economy(place, prices.of_answer(1.0), prices.currency, after)
     print_json(found) if as_json else economy_table(found)

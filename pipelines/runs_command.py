@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from goodsight.errors import BusyError, InputError
+from goodsight.processes import namespace
 from pipelines.options import Home, Json, home_of, print_json
 
 if TYPE_CHECKING:
@@ -70,14 +72,23 @@ def logs(
     if not log.is_file():
         raise InputError(f"The run {run.run_id} left no log in this home.", "Logs of a run on a cluster are with Kubeflow Pipelines.")
     with log.open(encoding="utf-8", errors="replace") as file:
-        while True:
+
+        def copy() -> bool:
+            """Prints what came; True while more may come."""
             live = follow and find(root, settings().ledger_url, run.run_id).live  # before the file is read to its end
-            for text in iter(lambda: file.read(1 << 16), ""):
-                sys.stdout.write(text)
+            shutil.copyfileobj(file, sys.stdout)
             sys.stdout.flush()
-            if not live:
-                return
-            time.sleep(POLL_SECONDS)
+            return live
+
+        _while(copy)
+
+
+def _while(goes_on: Callable[[], bool], seconds: float | None = None) -> None:
+    """Returns once it is no longer so. Raises `RetryError` after so many seconds."""
+    from tenacity import Retrying, retry_if_result, stop_after_delay, stop_never, wait_fixed
+
+    stop = stop_never if seconds is None else stop_after_delay(seconds)
+    Retrying(retry=retry_if_result(bool), wait=wait_fixed(POLL_SECONDS), stop=stop)(goes_on)
 
 
 @app.command()
@@ -104,6 +115,8 @@ def resume(
 @app.command()
 def cancel(wanted: Which, home: Home = None) -> None:
     """Stop a run: its step writes a checkpoint where it has one, and `goodsight runs resume` goes on from there."""
+    from tenacity import RetryError
+
     from goodsight.settings import settings
     from lineage import runs
 
@@ -113,16 +126,17 @@ def cancel(wanted: Which, home: Home = None) -> None:
         return _bury(run, root)
     if not run.live:
         raise InputError(f"The run {run.run_id} is over: {run.state}.", f"See it with: goodsight runs show {run.run_id}")
-    if run.namespace not in (0, runs.namespace()):
+    if run.namespace not in (0, namespace()):
         hint = "Say it there: goodsight runs cancel, or stop that container."
         raise InputError(f"The run {run.run_id} goes on in another container.", hint)
     with contextlib.suppress(ProcessLookupError):
         os.kill(int(run.pid or 0), signal.SIGTERM)
-    deadline = time.monotonic() + CANCEL_SECONDS
-    while (run := runs.find(root, ledger, run.run_id)).live:
-        if time.monotonic() > deadline:
-            raise BusyError(f"The run {run.run_id} still goes on after {CANCEL_SECONDS:.0f} s.", f"Its process is {run.pid}.")
-        time.sleep(POLL_SECONDS)
+    try:
+        _while(lambda: runs.find(root, ledger, run.run_id).live, CANCEL_SECONDS)
+    except RetryError as error:
+        message = f"The run {run.run_id} still goes on after {CANCEL_SECONDS:.0f} s."
+        raise BusyError(message, f"Its process is {run.pid}.") from error
+    run = runs.find(root, ledger, run.run_id)
     typer.echo(f"The run {run.run_id} is over: {run.state}. Go on with it: goodsight runs resume {run.run_id}")
 
 

@@ -1,8 +1,7 @@
 """The record of a running server: which process it is, who started it, where it listens and where its keys are.
 
-A process id alone proves nothing, because ids are used again: a process is its id and the time it was created. A record whose
-owner or server is gone is stale; the next start removes it, and stops a server that its owner left behind. Containers of one pod do
-not see each other's processes: there, the lock that the owner holds says that it lives.
+A record whose owner or server is gone is stale (`goodsight.processes`); the next start removes it, and stops a server that its owner
+left behind. In another container the lock that the owner holds says that it lives.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wa
 
 from goodsight.errors import BusyError, InputError
 from goodsight.files import read_json, write_json
+from goodsight.processes import Process, held, namespace
 from goodsight.settings import settings
 
 MODEL = "goodsight"  # its name in the server
@@ -32,29 +32,7 @@ KEYS = "key_file.json"
 LOG = "torchserve.log"
 OWNER = "owner.lock"  # held by the process that keeps the server up
 GATEWAYS = "gateways.lock"  # shared by the gateways before it
-CLOCK_SECONDS = 2.0  # the creation time of one process may read this much apart after the clock was set
 PATIENCE_SECONDS = 15.0  # TorchServe takes 4 s to end by itself
-
-
-@dataclass(frozen=True)
-class Process:
-    """One process of this machine."""
-
-    pid: int
-    created: float  # seconds since 1970
-
-    @staticmethod
-    def of(pid: int) -> Process:
-        return Process(pid, psutil.Process(pid).create_time())
-
-    def alive(self) -> bool:
-        """False when it ended, also when another process has its id by now."""
-        try:
-            process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.created) < CLOCK_SECONDS
-            return same and process.status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
-            return False
 
 
 @dataclass(frozen=True)
@@ -102,14 +80,6 @@ class Running:
         return self.server.alive() and self.owner.alive()
 
 
-def namespace() -> int:
-    """The namespace of this process's ids: a container has its own. 0 where there are none."""
-    try:
-        return Path("/proc/self/ns/pid").stat().st_ino
-    except OSError:
-        return 0
-
-
 def runtime(home: Path) -> Path:
     """The private folder of the server that `goodsight serve` or `goodsight model-server` keeps up.
 
@@ -134,21 +104,6 @@ def needed(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def held(path: Path) -> bool:
-    """Whether a process holds the lock file `path`."""
-    try:
-        descriptor = os.open(path, os.O_RDWR)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 def await_free(folder: Path, seconds: float) -> None:

@@ -24,12 +24,13 @@ from tenacity import RetryError, Retrying, retry_if_result, stop_after_delay, wa
 from goodsight.digests import HOUSE
 from goodsight.errors import BusyError, GoodsightError
 from goodsight.files import write_bytes
+from goodsight.processes import Process, namespace
 from goodsight.progress import note
 from goodsight.settings import settings
 from serving import measures, running
 from serving.management import Management
 from serving.request import max_media_bytes
-from serving.running import LOG, Process, Running
+from serving.running import LOG, Running
 
 START_SECONDS = 90
 MEMORY = ("-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:+ExitOnOutOfMemoryError")
@@ -209,7 +210,7 @@ class Server:
             )  # fmt: skip
         owner, server = Process.of(os.getpid()), Process.of(process.pid)
         numbers = (ports.inference, ports.management, ports.metrics)
-        record = Running(server, owner, *numbers, str(folder), scratch, namespace=running.namespace())
+        record = Running(server, owner, *numbers, str(folder), scratch, namespace=namespace())
         return Server(record.become("starting"), process, lock)
 
     def _await_answer(self) -> None:

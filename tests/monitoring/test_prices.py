@@ -29,8 +29,8 @@ def test_a_table_of_ones_own_is_taken_and_known_by_its_digest(tmp_path: Path, mo
     (tmp_path / "ours.yaml").write_text(yaml.safe_dump(TABLE))
     monkeypatch.setenv("GOODSIGHT_PRICES", str(tmp_path / "ours.yaml"))
     settings.cache_clear()
-    assert Prices.load() == Prices(**TABLE)
-    assert Prices.load().digest != Prices.load(PRICES).digest
+    assert Prices.in_force() == Prices(**TABLE)
+    assert Prices.in_force().digest != Prices.load(PRICES).digest
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,10 @@ import pytest
 
 from goodsight.digests import HOUSE
 from goodsight.errors import BusyError, GoodsightError
+from goodsight.processes import Process
 from serving import running
 from serving.client import Client
-from serving.running import Process, Running
+from serving.running import Running
 from serving.torchserve import Ports
 
 GONE = Process(2**22 + 1, 1.0)  # beyond the largest process id of Linux
