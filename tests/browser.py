@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from playwright.sync_api import ConsoleMessage, Dialog, Page, Request
+    from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request
 
 WIDTHS = {"desktop": 1280, "phone": 390}
+NARROW = {"desktop": 1280, "phone": 360}
 
 READABLE = """paper => {
     const bright = colour => {
@@ -66,3 +68,23 @@ class Visit:
 
 
 Opened = Callable[..., Visit]
+
+
+@contextmanager
+def visits(browser: Browser) -> Iterator[Callable[..., Visit]]:
+    """Opens pages of a server, each as somebody who was never there, on a `desktop` or a narrow `phone`."""
+    contexts = []
+
+    def at(url: str, screen: str = "desktop", scheme: Any = "light") -> Visit:
+        size: Any = {"width": NARROW[screen], "height": 800}
+        contexts.append(browser.new_context(viewport=size, color_scheme=scheme, is_mobile=screen == "phone", reduced_motion="reduce"))
+        visit = Visit(contexts[-1].new_page())
+        visit.listen()
+        visit.page.goto(url)
+        return visit
+
+    try:
+        yield at
+    finally:
+        for context in contexts:
+            context.close()

@@ -88,7 +88,8 @@ def test_two_weeks_of_the_loop_beside_every_day_and_never(loop: ModuleType, cata
     assert runs["never"] == 0 < runs["loop"] <= runs["daily"]
     spent = {name: figures["cpu_seconds"]["training"] for name, figures in told["strategies"].items()}
     assert spent["never"] == 0 < spent["loop"] <= spent["daily"]
-    assert {len(values) for values in told["categories_by_day"].values()} == {DAYS}  # two weeks of a tiny shop prove no gain
+    last = {name: values[-1] for name, values in told["categories_by_day"].items()}
+    assert last["loop"] >= last["never"]  # two weeks of a tiny shop prove no more
     for run in found["loop"].runs:
         assert run["promoted"] == (run["verdict"] == "promote")
         assert (run["verdict"] == "") == (run["data"] == "failed")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, quote, urlsplit
 
 import httpx
@@ -13,7 +13,7 @@ import pytest
 
 from lineage.feedback_log import Given, Taken
 from lineage.predictions import new_id
-from tests.browser import Visit
+from tests.browser import NARROW, Visit, visits
 from tests.serving.gateway.standing import InProcess
 from tests.serving.gateway.window import COLOURS, HOSTILE, KEY, PRODUCTS, Locked, Window, logged, opened, picture
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
-WIDTHS = {"desktop": 1280, "phone": 360}
 Visits = Callable[..., Visit]
 PUT = """([data, kind]) => {
     const bytes = Uint8Array.from(atob(data), letter => letter.charCodeAt(0)), carried = new DataTransfer();
@@ -36,19 +35,8 @@ PUT = """([data, kind]) => {
 @pytest.fixture
 def visit(browser: Browser, window: Window) -> Iterator[Visits]:
     """Opens the shop, or another address, on a screen."""
-    contexts = []
-
-    def at(address: str = "/", screen: str = "desktop", scheme: Any = "light", url: str = window.url) -> Visit:
-        size: Any = {"width": WIDTHS[screen], "height": 800}
-        contexts.append(browser.new_context(viewport=size, color_scheme=scheme, is_mobile=screen == "phone", reduced_motion="reduce"))
-        visit = Visit(contexts[-1].new_page())
-        visit.listen()
-        visit.page.goto(url + address)
-        return visit
-
-    yield at
-    for context in contexts:
-        context.close()
+    with visits(browser) as at:
+        yield lambda address="/", *screen, url=window.url, **how: at(url + address, *screen, **how)
 
 
 def settled(page: Page) -> None:
@@ -291,7 +279,7 @@ def test_the_keyboard_alone_suffices_and_focus_is_seen(visit: Visits) -> None:
     seen.page.wait_for_url("**similar=**")
 
 
-@pytest.mark.parametrize("screen", WIDTHS)
+@pytest.mark.parametrize("screen", NARROW)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_everyone_can_use_it(visit: Visits, scheme: str, screen: str) -> None:
     from playwright.sync_api import expect
@@ -307,7 +295,7 @@ def test_everyone_can_use_it(visit: Visits, scheme: str, screen: str) -> None:
     settled(seen.page)
     assert faults(seen.page) == []
     width, content = seen.run("[innerWidth, document.scrollingElement.scrollWidth]")
-    assert content <= width == WIDTHS[screen]
+    assert content <= width == NARROW[screen]
 
 
 def test_a_server_with_keys_asks_for_one_and_the_tab_keeps_it(visit: Visits, carrier: InProcess) -> None:

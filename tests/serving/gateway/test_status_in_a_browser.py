@@ -6,7 +6,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
@@ -21,7 +21,7 @@ from serving.gateway.keys import Keys
 from serving.gateway.looking import looking
 from serving.gateway.server import listening
 from serving.gateway.upstream import Upstream
-from tests.browser import READABLE, Visit
+from tests.browser import NARROW, READABLE, Visit, visits
 from tests.homes import in_home
 from tests.serving.gateway import standing_of_runs as world
 from tests.serving.gateway.standing import Held
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
-WIDTHS = {"desktop": 1280, "phone": 360}
 Visits = Callable[..., Visit]
 
 
@@ -63,19 +62,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def visit(browser: Browser) -> Iterator[Visits]:
-    contexts = []
-
-    def at(url: str, address: str = "/status", screen: str = "desktop", scheme: Any = "light") -> Visit:
-        size: Any = {"width": WIDTHS[screen], "height": 800}
-        contexts.append(browser.new_context(viewport=size, color_scheme=scheme, is_mobile=screen == "phone", reduced_motion="reduce"))
-        visit = Visit(contexts[-1].new_page())
-        visit.listen()
-        visit.page.goto(url + address)
-        return visit
-
-    yield at
-    for context in contexts:
-        context.close()
+    with visits(browser) as at:
+        yield lambda url, address="/status", **how: at(url + address, **how)
 
 
 def shown(page: Page) -> None:
@@ -205,7 +193,7 @@ def test_what_was_seen_stays_when_the_server_goes(visit: Visits, tmp_path_factor
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("screen", list(WIDTHS))
+@pytest.mark.parametrize("screen", list(NARROW))
 def test_everybody_can_use_it(visit: Visits, url: str, screen: str, scheme: str) -> None:
     from axe_playwright_python.sync_playwright import Axe
 
@@ -215,5 +203,5 @@ def test_everybody_can_use_it(visit: Visits, url: str, screen: str, scheme: str)
         seen.page.locator(place).first.click()
     found = Axe().run(seen.page).response["violations"]
     assert [f"{each['id']}: {node['html'][:120]}" for each in found for node in each["nodes"]] == []
-    assert seen.run("document.documentElement.scrollWidth") <= WIDTHS[screen]
+    assert seen.run("document.documentElement.scrollWidth") <= NARROW[screen]
     assert min(seen.run(READABLE, None), key=lambda each: each[0])[0] >= 4.5
