@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import resource
 import signal
 import sys
 import threading
@@ -23,6 +22,7 @@ from pipelines.starting import Here
 from pipelines.watch import Controller, Loop
 from tests.pipelines.watched import COMMAND
 
+PAGE = 4096  # bytes of SQLite's
 DEADLINE = 300.0  # seconds, for a machine that has much else to do
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["tests.pipelines.controller"])
@@ -51,22 +51,20 @@ class Started:
         self.process.join()
 
 
-def start(policy: Path, how: str = "loop", seconds: float = 0.3, most_bytes: int = 0) -> Started:
-    """Starts one; `how` is `loop` or `once`. Its runs take so many seconds. With `most_bytes` no file that it writes may be larger."""
+def start(policy: Path, how: str = "loop", seconds: float = 0.3) -> Started:
+    """Starts one; `how` is `loop` or `once`. Its runs take so many seconds."""
     output = policy.with_name(f"controller-{time.monotonic_ns()}.txt")
     surroundings = {"GOODSIGHT_HOME": str(settings().root), "WATCHED_SECONDS": str(seconds)}
-    process = _context.Process(target=_work, args=(str(policy), how, surroundings, str(output), most_bytes), daemon=True)
+    process = _context.Process(target=_work, args=(str(policy), how, surroundings, str(output)), daemon=True)
     process.start()
     return Started(process, output)
 
 
-def _work(policy: str, how: str, surroundings: dict[str, str], output: str, most_bytes: int) -> None:
+def _work(policy: str, how: str, surroundings: dict[str, str], output: str) -> None:
     over = threading.Timer(2 * DEADLINE, os._exit, (1,))  # whatever became of the test
     over.daemon = True
     over.start()
-    if most_bytes:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # writing more is an error then, as on a full disk
-        resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, resource.RLIM_INFINITY))
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # where files are bounded, writing more is an error, as on a full disk
     sys.stdout = sys.stderr = open(output, "w", buffering=1, encoding="utf-8")  # noqa: SIM115
     path = os.pathsep.join([str(HOUSE), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
     os.environ.update({**surroundings, "PYTHONPATH": path})
