@@ -40,7 +40,8 @@ class Check:
     """One line of a verdict. `passed` None: it could not be judged. `rule` says what was asked, or why it was not.
 
     `bound` is the figure that `candidate`, or in a comparison the difference, must not fall below (or rise above).
-    `outcome` is `passed`, `failed`, `no evidence` (too little data to show what was asked), `unjudged` or `overridden`.
+    `outcome` is `passed`, `failed`, `no evidence` (too little data to show what was asked), `outweighed` (no evidence either, but
+    a gain elsewhere is shown), `unjudged` or `overridden`.
     """
 
     name: str

@@ -2,7 +2,8 @@
 
 Floors, baselines and ceilings are judged on figures (`checks`), the comparison with the champion by metric and slice on
 the items that both were scored on (`comparisons`, `statistics`). What could not be judged is in the verdict too, with
-`pass: null`; what was overridden says by whom, why and until when.
+`pass: null`; what was overridden says by whom, why and until when. Where too few items can rule a loss out, a gain that is
+shown may outweigh it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from lineage.checks import Check, standing_checks
+from lineage.checks import WHOLE, Check, standing_checks
 from lineage.comparisons import compared
 from lineage.evaluation import Evaluation
 from lineage.overrides import Override
@@ -34,10 +35,13 @@ def decide(candidate: Path, champion: Path | None, policy: Policy, overrides: Se
 def judge(ours: Evaluation, theirs: Evaluation | None, policy: Policy, overrides: Sequence[Override] = ()) -> dict[str, Any]:
     """The verdict on evaluations in memory."""
     found = [*standing_checks(ours, theirs, policy), *(compared(ours, theirs, policy) if theirs else ())]
-    checks = [_overridden(check, ours.candidate, overrides) for check in found]
+    gains = [check.metric for check in found if check.slice == WHOLE and check.evidence and check.evidence.superior]
+    weighed = [_outweighed(check) for check in found] if gains and policy.undecided == "weigh" else found
+    checks = [_overridden(check, ours.candidate, overrides) for check in weighed]
     outcomes = [check.passed for check in checks]
     return {
         "decision": "promote" if True in outcomes and False not in outcomes else "reject",
+        "gains": gains,
         "checks": [check.to_json() for check in checks],
         "candidate": ours.summary(),
         "champion": theirs.summary() if theirs else None,
@@ -47,6 +51,14 @@ def judge(ours: Evaluation, theirs: Evaluation | None, policy: Policy, overrides
         "primary": policy.primary,
         "index": index_decision(ours, theirs, policy.index_tolerance),
     }
+
+
+def _outweighed(check: Check) -> Check:
+    """A comparison that too few items decide stops no candidate with a gain, unless the loss seen is the margin or more."""
+    undecided = check.outcome == "no evidence" and check.name == "non_inferiority"
+    if undecided and check.evidence and check.bound is not None and check.evidence.difference > check.bound:
+        return replace(check, passed=None, outcome="outweighed")
+    return check
 
 
 def _overridden(check: Check, candidate: str, overrides: Sequence[Override]) -> Check:

@@ -10,6 +10,7 @@ LOOKS = {  # outcome -> colour and marker: told apart without colours too
     "passed": ("#2a8a3a", "o"),
     "failed": ("#b3261e", "X"),
     "no evidence": ("#b07a00", "s"),
+    "outweighed": ("#00708a", "^"),
     "overridden": ("#6a3fa0", "D"),
 }
 INCH = 0.34  # a row

@@ -59,6 +59,7 @@ class Policy(Reviewed):
     seed: int = Field(ge=0)
     min_items_in_common: int = Field(ge=2)
     primary: str | None = None
+    undecided: Literal["weigh", "reject"] = "reject"
     index_tolerance: float = Field(default=1e-3, ge=0, lt=1)
     metrics: dict[str, Rule] = Field(min_length=1)
     slices: list[SliceRule] = []

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 SHORT = 12  # of a digest
+OUTCOMES = ("failed", "no evidence", "outweighed", "overridden", "unjudged", "passed")
 TRAINING = ("pretrain", "finetune", "evaluate")  # steps whose seconds a gain cost
 COMPARISONS = {"non_inferiority": "not worse by {margin} or more", "superiority": "better"}
 CEILINGS = {
@@ -50,6 +52,7 @@ class Review:
     decision: str
     asked: list[str]
     failed: list[Finding]
+    outweighed: list[Finding]
     overridden: list[Finding]
     unjudged: list[Finding]
     passed: list[Finding]
@@ -62,6 +65,7 @@ class Review:
         """What is said about checks, the failed ones first; sections without any are left out."""
         named = [
             ("What failed, and what to do", self.failed),
+            ("What too few items can rule out, and a gain outweighs", self.outweighed),
             ("What was overridden", self.overridden),
             ("What could not be judged", self.unjudged),
             ("What passed", self.passed),
@@ -71,16 +75,17 @@ class Review:
 
 def review(verdict: dict[str, Any], run: dict[str, Any]) -> Review:
     """The report on a verdict and the run (its `result.json`) that it ended."""
-    found: dict[str, list[Finding]] = {name: [] for name in ("failed", "no evidence", "overridden", "unjudged", "passed")}
+    found: dict[str, list[Finding]] = {name: [] for name in OUTCOMES}
     for check in verdict["checks"]:
         found[check["outcome"]].append(_finding(check))
     failed = found["failed"] + found["no evidence"]
     return Review(
         title=f"Run {run['run_id']}",
         promoted=verdict["decision"] == "promote",
-        decision=_decision(verdict, failed, len(found["overridden"])),
+        decision=_decision(verdict, failed, len(found["overridden"]), len(found["outweighed"])),
         asked=list(_asked(verdict)),
         failed=failed,
+        outweighed=found["outweighed"],
         overridden=found["overridden"],
         unjudged=found["unjudged"],
         passed=found["passed"],
@@ -115,7 +120,7 @@ def points(difference: float) -> str:
     return f"{100 * difference:+.1f}"
 
 
-def _decision(verdict: dict[str, Any], failed: list[Finding], overridden: int) -> str:
+def _decision(verdict: dict[str, Any], failed: list[Finding], overridden: int, outweighed: int) -> str:
     judged = sum(check["pass"] is not None for check in verdict["checks"])
     candidate = f"The candidate {verdict['candidate']['digest'][:SHORT]}"
     if failed:
@@ -124,7 +129,8 @@ def _decision(verdict: dict[str, Any], failed: list[Finding], overridden: int) -
     if not judged:
         return f"{candidate} may not serve: no check could be judged."
     by_override = f", {overridden} of them by an override" if overridden else ""
-    return f"{candidate} may serve: all {judged} checks that could be judged passed{by_override}."
+    gain = f"; {outweighed} that too few items can decide are outweighed by the gain in {', '.join(verdict['gains'])}" if outweighed else ""
+    return f"{candidate} may serve: all {judged} checks that could be judged passed{by_override}{gain}."
 
 
 def _asked(verdict: dict[str, Any]) -> Iterator[str]:
@@ -183,10 +189,23 @@ def _compared(check: dict[str, Any]) -> str:
         return sentence
     if high < 0:
         return f"{sentence} It is worse: no difference is ruled out."
-    if check["outcome"] == "no evidence":
-        untold = f"so few items cannot tell a difference below {effect} from none"
+    if check["outcome"] in ("no evidence", "outweighed"):
+        untold = f"so few items cannot tell a difference below {effect} from none{_items_needed(check)}"
         return f"{sentence} Too little data, which is not the same as no difference: {untold}."
     return f"{sentence} As many items would have shown a difference of {effect}."
+
+
+def _items_needed(check: dict[str, Any]) -> str:
+    """How many items would show the margin: the effect that they tell shrinks with the root of their number."""
+    if not check["bound"]:
+        return ""
+    return f"; some {_rounded(check['items'] * (check['minimum_detectable_effect'] / check['bound']) ** 2):,} items would show the margin"
+
+
+def _rounded(count: float) -> int:
+    """To two figures, upwards."""
+    unit = 10 ** max(0, math.floor(math.log10(count)) - 1)
+    return math.ceil(count / unit) * unit
 
 
 def _index(index: dict[str, Any]) -> str:

@@ -32,6 +32,16 @@ def test_a_world_has_the_rates_of_its_truth_and_models_that_mostly_agree(benchma
         assert np.corrcoef(*together)[0, 1] > 0.1  # items of a group are won or lost together
 
 
+def test_few_queries_are_fewer_and_worse_where_the_truth_says_so(benchmark: dict[str, Any]) -> None:
+    truth = benchmark["Truth"](0.1, of_queries=-0.2, queries=50_000)
+    candidate, champion = benchmark["world"](100_000, truth, np.random.default_rng(1))
+    gained = {metric: candidate.metrics[metric] - champion.metrics[metric] for metric in benchmark["RATES"]}
+    assert gained == {metric: pytest.approx(-0.1 if "query" in metric else 0.1, abs=0.01) for metric in gained}
+    assert {metric: len(found.ids) for metric, found in candidate.items.items()} == {
+        metric: 50_000 if "query" in metric else 100_000 for metric in gained
+    }
+
+
 def test_a_scenario_counts_worlds(benchmark: dict[str, Any]) -> None:
     counted = {"promoted": benchmark["promoted"], "always": lambda verdict: True}
     found = benchmark["scenario"](300, benchmark["Truth"](0.1), benchmark["policy"]("superiority", ["leaf_accuracy"]), counted, 5, 1)

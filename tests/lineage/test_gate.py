@@ -135,6 +135,37 @@ def test_no_difference_and_too_little_data_are_told_apart(tmp_path: Path) -> Non
     assert outcomes == {"worse": ("failed", False, False), "few": ("no evidence", False, True), "same": ("passed", True, False)}
 
 
+@pytest.mark.parametrize(
+    ("undecided", "queries", "leaf", "decision", "outcome"),
+    [
+        ("weigh", 58, 900, "promote", "outweighed"),  # 2 of 60 queries lost, a gain of 10 points shown
+        ("weigh", 58, 800, "reject", "no evidence"),  # no gain
+        ("weigh", 57, 900, "reject", "no evidence"),  # the loss seen is the margin
+        ("weigh", 40, 900, "reject", "failed"),  # shown to be worse
+        ("reject", 58, 900, "reject", "no evidence"),
+    ],
+)
+def test_a_gain_outweighs_what_too_few_items_decide(
+    tmp_path: Path, undecided: Any, queries: int, leaf: int, decision: str, outcome: str
+) -> None:
+    rules = policy(leaf_accuracy={"margin": 0.05}, query_to_product_map={"margin": 0.05}).model_copy(update={"undecided": undecided})
+    champion = evaluation(tmp_path / "champion", {"leaf_accuracy": hits(800, 200), "query_to_product_map": hits(60, 0)})
+    answers = {"leaf_accuracy": hits(leaf, 1000 - leaf), "query_to_product_map": hits(queries, 60 - queries)}
+    verdict = decide(evaluation(tmp_path / "candidate", answers), champion, rules)
+    check = next(each for each in verdict["checks"] if each["metric"] == "query_to_product_map" and each["p"] is not None)
+    assert (verdict["decision"], check["outcome"]) == (decision, outcome)
+    assert check["pass"] is (None if outcome == "outweighed" else False)
+    assert verdict["gains"] == (["leaf_accuracy"] if leaf > 800 else [])
+
+
+def test_a_gain_outweighs_no_missing_superiority(tmp_path: Path) -> None:
+    rules = policy(leaf_accuracy={"margin": 0.05}, query_to_product_map={"comparison": "superiority", "margin": 0.05})
+    champion = evaluation(tmp_path / "champion", {"leaf_accuracy": hits(800, 200), "query_to_product_map": hits(50, 10)})
+    candidate = evaluation(tmp_path / "candidate", {"leaf_accuracy": hits(900, 100), "query_to_product_map": hits(51, 9)})
+    verdict = decide(candidate, champion, rules.model_copy(update={"undecided": "weigh"}))
+    assert (verdict["decision"], only(verdict, "superiority")["outcome"]) == ("reject", "no evidence")
+
+
 def test_superiority_must_be_shown(tmp_path: Path) -> None:
     rules = policy(leaf_accuracy={"comparison": "superiority", "margin": 0.02})
     champion = evaluation(tmp_path / "champion", {"leaf_accuracy": hits(800, 200)})

@@ -71,6 +71,7 @@ def test_it_reads_like_a_report(verdict: dict[str, Any]) -> None:
         "70.0 % against the champion's 95.0 % on 200 items: -25.0 points, between ",
         "It is worse: no difference is ruled out.",
         "Too little data, which is not the same as no difference: so few items cannot tell a difference below ",
+        " items would show the margin.",
         "source=few: 50 items in common, 100 needed: ",
         "Overridden by ada until 2027-01-31: rare categories come in spring",
         "Index. The champion's index can be kept: embeddings of the same products agree (by up to 0 of their length on 1 products; ",
@@ -79,6 +80,18 @@ def test_it_reads_like_a_report(verdict: dict[str, Any]) -> None:
         "goodsight gate override --run 20270131T120000-7 --check CHECK",
     ):
         assert words in text, words
+
+
+def test_what_a_gain_outweighs_is_said_apart(tmp_path: Path) -> None:
+    rules = policy(leaf_accuracy={"margin": 0.05}, query_to_product_map={"margin": 0.05}).model_copy(update={"undecided": "weigh"})
+    champion = evaluation(tmp_path / "champion", {"leaf_accuracy": hits(800, 200), "query_to_product_map": hits(60, 0)})
+    candidate = evaluation(tmp_path / "candidate", {"leaf_accuracy": hits(900, 100), "query_to_product_map": hits(58, 2)})
+    verdict = decide(candidate, champion, rules)
+    report = review(verdict, RUN)
+    assert report.promoted and not report.failed and not report.appeal
+    assert report.decision.endswith("1 that too few items can decide are outweighed by the gain in leaf_accuracy.")
+    assert "What too few items can rule out, and a gain outweighs (1)" in "\n".join(lines(report))
+    assert plots.comparisons(verdict["checks"])
 
 
 def test_a_first_run_and_one_from_the_cache_say_so(tmp_path: Path) -> None:
