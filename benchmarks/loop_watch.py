@@ -19,7 +19,7 @@ from loop_world import World, time_of
 
 from monitoring.decision import Decision, decide
 from monitoring.drift import DriftReport, compare
-from monitoring.observation import Champion, Data, Observation, Rate, Run, Start, Window, shape_of
+from monitoring.observation import Change, Champion, Data, Observation, Rate, Run, Start, Window, rejected, shape_of
 from monitoring.policy import RetrainingPolicy
 
 HOURS = (3, 9, 15, 21)  # at which it looks
@@ -129,8 +129,16 @@ class Watch:
             bad = self.world.refused(newest)
             changed, categories = self.world.difference(own, newest, checked=not bad)
             told = Data(revision(newest), str(newest), time_of(newest + DELIVERED / 24), changed, categories)
+            told = replace(told, since_rejected=self._since_rejected(newest, bad))
             found.append(replace(told, refused=self.refused.get(told.revision, "")))
         return tuple(found)
+
+    def _since_rejected(self, newest: int, bad: bool) -> Change | None:
+        """What a day's snapshot changes beside that of the newest rejected run."""
+        serving = self.champion
+        run = rejected(tuple(self.done), Champion(str(serving.version), serving.model.digest, serving.since, revision(serving.data_day)))
+        before = day_of(run.revision) if run else newest
+        return Change(revision(before), *self.world.difference(before, newest, checked=not bad)) if before < newest else None
 
     def _rates(self, now: datetime) -> tuple[Rate, ...]:
         """Right categories among those that people judged by now: of the last days, and of the champion's first."""
@@ -147,7 +155,7 @@ class Watch:
     def _run(self, day: int, hour: int, decision: Decision) -> dict[str, Any]:
         """The run that was decided, to its end."""
         at = time_of(day + hour / 24)
-        data_day = int(str(decision.revision).removeprefix("day-"))
+        data_day = day_of(str(decision.revision))
         started = Start(str(decision.run_id), at, decision.asked, triggers=tuple(decision.due))
         ended = at + timedelta(hours=RUN_HOURS)
         shape = shape_of(decision.asked)
@@ -178,6 +186,10 @@ class Watch:
 def revision(day: int) -> str:
     """What the snapshot of a day is called."""
     return f"day-{day:03}"
+
+
+def day_of(revision: str) -> int:
+    return int(revision.removeprefix("day-"))
 
 
 def newest_change(world: World, day: int, refused_too: bool) -> int:

@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from scipy.sparse import csr_matrix
-from sklearn.feature_extraction.text import TfidfTransformer
-from sklearn.linear_model import Ridge
 from torch import Tensor, nn
 
 BUCKETS = 8192
@@ -37,6 +34,10 @@ class ClassWords(nn.Module):
     @torch.no_grad()
     def fit(self, ids: Tensor, mask: Tensor, target: Tensor) -> None:
         """Least squares of being of class `target` `(N,)` on the words `(N, T)` of training products."""
+        from scipy.sparse import csr_matrix  # here: a server, which only predicts, starts without scipy's and sklearn's second
+        from sklearn.feature_extraction.text import TfidfTransformer
+        from sklearn.linear_model import Ridge
+
         rows = torch.arange(len(ids))[:, None].expand_as(ids)[mask]
         counts = csr_matrix((torch.ones(len(rows)).numpy(), (rows.numpy(), (ids[mask] % BUCKETS).numpy())), (len(ids), BUCKETS))
         tfidf = TfidfTransformer()

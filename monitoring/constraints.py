@@ -45,6 +45,7 @@ def judge(policy: RetrainingPolicy, seen: Observation, due: list[Fired]) -> list
         _news(policy, seen, data),
         _debounce(policy.debounce_minutes, seen, due),
         _cool_down(policy.cool_down, seen),
+        _rejection(policy, seen, data),
         _retries(policy, seen, data),
         _quiet_hours(policy.quiet_hours, seen.now),
     ]
@@ -126,6 +127,21 @@ def _cool_down(policy: CoolDown, seen: Observation) -> Constraint:
     figures = {"run": last.run_id, "hours": hours, "over": over.isoformat()}
     told = f"{last.run_id} ended {(seen.now - _end(last)) / HOUR:.1f} of {hours:g} hours ago."
     return Constraint("cool-down", seen.now < over, figures, told)
+
+
+def _rejection(policy: RetrainingPolicy, seen: Observation, data: Data | None) -> Constraint:
+    """What the gate rejected, for too little evidence or because it is worse, nearly the same data do not better."""
+    run, name = observation.rejected(seen.runs, seen.champion), "rejection"
+    if run is None or run.shape not in ("", shape_of(policy.run.model_dump())) or not _same(run.makers, seen.makers):
+        return Constraint(name, False, {}, "The gate rejected nothing that a run would make again.")
+    since = data.since_rejected if data else None
+    if since is None or since.revision != run.revision:
+        return Constraint(name, False, {"run": run.run_id}, f"The gate rejected what {run.run_id} made.")
+    wanted = policy.cool_down.after_rejection_changed
+    figures = {"run": run.run_id, "changed": round(since.changed, 4), "of": wanted, "new_categories": since.new_categories}
+    told = f"Since the gate rejected what {run.run_id} made of {run.revision}, {since.changed:.1%} of the products changed"
+    holds = since.changed < wanted and not since.new_categories
+    return Constraint(name, holds, figures, f"{told} ({wanted:.1%} or a new category are needed).")
 
 
 def _end(run: Run) -> datetime:

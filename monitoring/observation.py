@@ -28,6 +28,15 @@ class Champion:
 
 
 @dataclass(frozen=True)
+class Change:
+    """What a version of the catalogue changes beside `revision`."""
+
+    revision: str
+    changed: float  # share of the products of both that are new, changed or gone
+    new_categories: int = 0
+
+
+@dataclass(frozen=True)
 class Data:
     """A version of the catalogue that is not older than the champion's, and what it changes beside that."""
 
@@ -37,6 +46,7 @@ class Data:
     changed: float  # share of the products of both that are new, changed or gone
     new_categories: int = 0
     refused: str = ""  # why the validation said no; empty: it did not
+    since_rejected: Change | None = None  # beside what the newest rejected run learned from (`rejected`), where it is newer than that
 
 
 @dataclass(frozen=True)
@@ -144,6 +154,12 @@ class Observation:
     def of(told: dict[str, Any]) -> Observation:
         """What `to_json` gave. Raises pydantic's `ValidationError` for anything else."""
         return TypeAdapter(Observation).validate_python(told)
+
+
+def rejected(runs: tuple[Run, ...], champion: Champion | None) -> Run | None:
+    """The newest run whose model the gate rejected for this champion."""
+    mine = [run for run in runs if run.verdict == "reject" and (champion is None or run.started >= champion.since)]
+    return mine[-1] if mine else None
 
 
 def shape_of(asked: dict[str, Any]) -> str:

@@ -109,10 +109,11 @@ class Asked(Strict):
 
 
 class CoolDown(Strict):
-    """Hours from the end of a run that trained to the next start."""
+    """Hours from the end of a run that trained to the next start; after a rejection also what the data must have changed since."""
 
     hours: float = Field(default=24, ge=0)
     after_rejection_hours: float = Field(default=72, ge=0)
+    after_rejection_changed: float = Field(default=0.05, ge=0, le=1)
 
 
 class Retries(Strict):

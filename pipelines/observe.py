@@ -20,7 +20,7 @@ from goodsight.settings import settings
 from lineage import history
 from lineage.event import Event
 from monitoring import observation
-from monitoring.observation import Champion, Data, Observation, Rate, Request, Run, Window, shape_of
+from monitoring.observation import Change, Champion, Data, Observation, Rate, Request, Run, Window, rejected, shape_of
 from monitoring.policy import MANUAL, Decay, Drift, RetrainingPolicy
 from pipelines import decisions
 from pipelines.starting import Platform
@@ -66,7 +66,7 @@ def observe(policy: RetrainingPolicy, platform: Platform, now: datetime, request
     makers: dict[str, str] = look.at(observation.MAKERS, lambda: _makers(policy), {})
     runs: tuple[Run, ...] = look.at(observation.RUNS, lambda: _runs(look, platform, started), ())
     champion = look.at(observation.CHAMPION, lambda: _champion(look, makers, runs), None)
-    data: tuple[Data, ...] = look.at(observation.DATA, lambda: _data(look, champion), ())
+    data: tuple[Data, ...] = look.at(observation.DATA, lambda: _data(look, champion, rejected(runs, champion)), ())
     unmeasured: Drifted = (before.drift if before else (), None)
     windows, report = look.at(observation.DRIFT, lambda: _drift(look, champion), unmeasured)
     rates: tuple[Rate, ...] = look.at(observation.RATES, lambda: _rates(look, champion), ())
@@ -139,8 +139,8 @@ def _champion(look: Look, makers: dict[str, str], runs: tuple[Run, ...]) -> Cham
     return Champion(version, candidate, datetime.fromisoformat(move.time), revision, makers)
 
 
-def _data(look: Look, champion: Champion | None) -> tuple[Data, ...]:
-    """The versions of the catalogue from the champion's on, oldest first."""
+def _data(look: Look, champion: Champion | None, tried: Run | None) -> tuple[Data, ...]:
+    """The versions of the catalogue from the champion's on, oldest first; `tried` is the newest run that was rejected."""
     from catalogue.data_repo import history as imports
     from catalogue.data_repo import name_of, root_of
     from catalogue.versions import describe
@@ -161,7 +161,18 @@ def _data(look: Look, champion: Champion | None) -> tuple[Data, ...]:
         else:
             kept = champion if champion and champion.revision in {each for _, each in mine} else None
             found.append(_newer(look.root, kept, Data(tag, digest, time, 1.0)))
+    came = {tag: time for time, tag in mine}
+    if found and tried and tried.revision in came and came[tried.revision] < found[-1].time:
+        found[-1] = _since_rejected(look.root, tried.revision, found[-1])
     return tuple(found)
+
+
+def _since_rejected(root: Path, revision: str, data: Data) -> Data:
+    """A version with what it changes beside that of a rejected run, unless one of them cannot be read."""
+    try:
+        return replace(data, since_rejected=Change(revision, *change(root, revision, data.revision)))
+    except Exception:  # of ours, of DVC's or of pyarrow's: what cannot be compared holds nothing back
+        return data
 
 
 def _newer(root: Path, champion: Champion | None, data: Data) -> Data:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from monitoring.decision import decide
-from monitoring.observation import Observation, Rate, Request, Start
+from monitoring.observation import Change, Observation, Rate, Request, Run, Start
 from monitoring.policy import RetrainingPolicy
 from tests.monitoring.observations import CHAMPION, NEW, NOW, OLD, finding, policy, ran, seen, window
 
@@ -37,6 +38,9 @@ def test_the_same_observation_from_json_gives_the_same_decision() -> None:
     assert decide(policy(), back).to_json() == decide(policy(), given).to_json()
 
 
+REJECTED = (ran(9 * DAY, revision="x", verdict="reject"), ran(8 * DAY, "FAILED", revision="x"))
+
+
 @pytest.mark.parametrize(
     ("text", "more", "by"),
     [
@@ -48,6 +52,7 @@ def test_the_same_observation_from_json_gives_the_same_decision() -> None:
         ("debounce_minutes: 180", {}, "debounce"),
         ("cool_down: {hours: 24}", {"runs": (ran(20 * HOUR, revision="shop-aaaa"),)}, "cool-down"),
         ("cool_down: {hours: 0, after_rejection_hours: 72}", {"runs": (ran(60 * HOUR, revision="x", verdict="reject"),)}, "cool-down"),
+        ("", {"data": (OLD, replace(NEW, since_rejected=Change("x", 0.049))), "runs": REJECTED}, "rejection"),
         ("", {"runs": (ran(HOUR + timedelta(minutes=4), "FAILED"),)}, "retries"),
         ("quiet_hours: [{from: '08:00', to: '18:00'}]", {}, "quiet-hours"),
         ("quiet_hours: [{from: '20:00', to: '13:00', days: [wed]}]", {}, "quiet-hours"),
@@ -70,6 +75,24 @@ TRIGGER = "triggers: {new-data: {kind: snapshot, changed: 0.05}}\n"
 )
 def test_outside_quiet_hours_it_starts(text: str) -> None:
     assert decide(policy(text), seen(data=(OLD, NEW))).decision == "start"
+
+
+@pytest.mark.parametrize(
+    ("since", "runs"),
+    [
+        (Change("x", 0.05), REJECTED),
+        (Change("x", 0.001, new_categories=1), REJECTED),
+        (Change("w", 0.001), REJECTED),  # of a run before it
+        (None, REJECTED),
+        (Change("x", 0.001), (replace(REJECTED[0], makers={"code": "old"}),)),
+        (Change("x", 0.001), (replace(REJECTED[0], shape="eclip,small,17"),)),
+        (Change("x", 0.001), (replace(REJECTED[0], started=CHAMPION.since - DAY),)),  # for the champion before
+        (Change("x", 0.001), (*REJECTED[:1], ran(7 * DAY, revision="y", verdict="reject"))),
+    ],
+)
+def test_after_a_rejection_other_data_or_other_code_start_a_run(since: Change | None, runs: tuple[Run, ...]) -> None:
+    made = decide(policy(), seen(data=(OLD, replace(NEW, since_rejected=since)), runs=runs, makers={"code": "new"}))
+    assert (made.decision, made.revision) == ("start", "shop-bbbb")
 
 
 def test_a_persons_wish_passes_what_only_spares_and_not_a_run_that_goes_on() -> None:

@@ -17,7 +17,7 @@ from goodsight.errors import BusyError, GoodsightError, InputError
 from goodsight.settings import settings
 from lineage import record
 from lineage.ledger import Ledger
-from monitoring.observation import Request
+from monitoring.observation import Change, Request
 from pipelines import observe as looking
 from pipelines.command import app
 from pipelines.leader import Leadership
@@ -94,7 +94,8 @@ def test_while_the_run_goes_on_it_holds_and_once_it_ended_it_is_not_done_again(
     record.run("SUCCEEDED", place.started[0][0], shop.revisions[0], "", verdict="reject", data_verdict="passed")
     assert controller.look().held_by == ["news"]
     shop.add()
-    assert controller.look().decision == "start"
+    again = controller.look()
+    assert (again.decision, again.seen.data[-1].since_rejected) == ("start", Change(shop.revisions[0], 1.0))
     assert [each["revision"] for _, each in place.started] == shop.revisions
 
 
