@@ -11,35 +11,35 @@ from typing import Any
 from loop_world import World
 
 AFTER = 30  # days after an event over which quality is told
+BEFORE = 7  # days before it whose drift is not its doing
 Entry = dict[str, Any]
+Noticed = Callable[[Entry, set[str]], bool]  # of an entry of the diary, and of what had drifted before the event
 
 
 @dataclass(frozen=True)
 class Event:
     """What is asked of the loop: what counts as noticing, within how many days, and what it should do then."""
 
-    noticed: Callable[[Entry], bool]
+    noticed: Noticed
     within: int
     should: str
     lasts: str = ""
 
 
-def _drifted(*names: str) -> Callable[[Entry], bool]:
-    """The drift of one of these columns lasted for the windows that the policy wants."""
-    return lambda entry: (
-        "drift" in entry["fired"] and any(name in entry["reason"] or any(name in each for each in entry["drifted"]) for name in names)
-    )
+def _drifted(*names: str) -> Noticed:
+    """One of these columns drifts in as many windows as the policy wants, and did not before."""
+    return lambda entry, before: any(each.startswith(names) for each in set(entry["confirmed"]) - before)
 
 
-def _fired(*triggers: str) -> Callable[[Entry], bool]:
-    return lambda entry: bool(set(triggers) & set(entry["fired"]))
+def _fired(*triggers: str) -> Noticed:
+    return lambda entry, before: bool(set(triggers) & set(entry["fired"]))
 
 
-def _data_refused(entry: Entry) -> bool:
+def _data_refused(entry: Entry, before: set[str]) -> bool:
     return bool(entry["run"]) and entry["run"]["data"] == "failed"
 
 
-def _rejected(entry: Entry) -> bool:
+def _rejected(entry: Entry, before: set[str]) -> bool:
     return bool(entry["run"]) and entry["run"]["verdict"] == "reject"
 
 
@@ -92,7 +92,8 @@ def _event(name: str, event: Event, world: World, loop: Any) -> dict[str, Any]:
     day = getattr(world.calendar, name)
     end = day + (getattr(world.calendar, event.lasts) if event.lasts else world.calendar.days)
     seen = [entry for entry in loop.diary if day <= entry["day"] < end]
-    noticed = next((entry for entry in seen if event.noticed(entry)), None)
+    before = {each for entry in loop.diary if day - BEFORE <= entry["day"] <= day for each in entry["confirmed"]}
+    noticed = next((entry for entry in seen if event.noticed(entry, before)), None)
     runs = [run for run in loop.runs if day <= run["day"] < end]
     promoted = next((run for run in runs if run["promoted"] and run["data_day"] >= day), None)
     days = noticed["day"] - day if noticed else None
@@ -102,7 +103,7 @@ def _event(name: str, event: Event, world: World, loop: Any) -> dict[str, Any]:
         "noticed_after_days": days,
         "stated_delay_days": event.within,
         "in_time": days is not None and days <= event.within,
-        "by": {"fired": noticed["fired"], "reason": noticed["reason"][:400], "drifted": noticed["drifted"]} if noticed else None,
+        "by": {name: noticed[name][:400] for name in ("fired", "reason", "drifted", "confirmed")} if noticed else None,
         "new_model_after_days": promoted["day"] - day if promoted else None,
         "runs_in_30_days": len([run for run in runs if run["day"] < day + AFTER]),
         "promoted_in_30_days": len([run for run in runs if run["promoted"] and run["day"] < day + AFTER]),

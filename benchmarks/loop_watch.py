@@ -19,7 +19,7 @@ from loop_world import World, time_of
 
 from monitoring.decision import Decision, decide
 from monitoring.drift import DriftReport, compare
-from monitoring.observation import Change, Champion, Data, Observation, Rate, Run, Start, Window, rejected, shape_of
+from monitoring.observation import Champion, Change, Data, Observation, Rate, Run, Start, Window, rejected, shape_of
 from monitoring.policy import RetrainingPolicy
 
 HOURS = (3, 9, 15, 21)  # at which it looks
@@ -91,6 +91,13 @@ class Watch:
         self.windows = [*self.windows[-7:], Window.of({**found.to_json(), "version": str(serving.version)}, time_of(day))]
         return found
 
+    def _confirmed(self) -> list[str]:
+        """What drifted in as many of the champion's last windows as the policy wants: people are told of it."""
+        wanted = self.policy.drift.consecutive
+        last = [each for each in self.windows if each.version == str(self.champion.version)][-wanted:]
+        found = [{f"{each['name']} ({each['slice']})" for each in window.findings} for window in last]
+        return sorted(set.intersection(*found)) if len(found) == wanted else []
+
     def _look(self, day: int, hour: int, report: DriftReport | None) -> None:
         started = time.process_time()
         seen = self._observation(day, hour)
@@ -103,6 +110,7 @@ class Watch:
         fired = [each.name for each in decision.triggers if each.fired]
         if run or drifted or decision.decision == "hold":
             entry = {"day": day, "hour": hour, "decision": decision.decision, "fired": fired, "reason": decision.reason}
+            entry["confirmed"] = self._confirmed() if report else []
             self.diary.append({**entry, "held_by": decision.held_by, "drifted": drifted, "run": run})
 
     def _observation(self, day: int, hour: int) -> Observation:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -59,13 +59,16 @@ def _module_file(module: str) -> Path | None:
     return None
 
 
-def _imported_modules(source: str, module: str) -> Iterable[str]:
-    for node in ast.walk(ast.parse(source)):
+@cache
+def _imported_modules(path: Path, changed: int) -> tuple[str, ...]:
+    """What a file imports that was last changed at that time; the steps of a pipeline have most of their modules in common."""
+    found: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found += (node.module, *(f"{node.module}.{alias.name}" for alias in node.names))
+    return tuple(found)
 
 
 def code_files(module: str) -> dict[str, Path]:
@@ -78,7 +81,7 @@ def code_files(module: str) -> dict[str, Path]:
         if name in found or path is None or name.split(".")[0] not in ROOMS:
             continue
         found[name] = path
-        queue.extend(_imported_modules(path.read_text(), name))
+        queue.extend(_imported_modules(path, path.stat().st_mtime_ns))
         queue.append(name.rpartition(".")[0])
     return dict(sorted(found.items()))
 

@@ -20,7 +20,7 @@ from goodsight.settings import settings
 from lineage import history
 from lineage.event import Event
 from monitoring import observation
-from monitoring.observation import Change, Champion, Data, Observation, Rate, Request, Run, Window, rejected, shape_of
+from monitoring.observation import Champion, Change, Data, Observation, Rate, Request, Run, Window, rejected, shape_of
 from monitoring.policy import MANUAL, Decay, Drift, RetrainingPolicy
 from pipelines import decisions
 from pipelines.starting import Platform

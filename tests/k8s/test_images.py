@@ -21,7 +21,7 @@ from goodsight.digests import HOUSE
 from goodsight.files import read_json
 from lineage.ledger import Ledger
 from tests.containers import IMAGES, USER, Docker, image, revision
-from tests.pipelines.made import LENIENT_POLICY
+from tests.pipelines.made import LENIENT_POLICY, some_furniture
 from tests.pipelines.test_end_to_end import STEPS, free_ports
 
 FOLDER = HOUSE / "k8s" / "images"
@@ -113,7 +113,8 @@ class World:
         for place in (self.home, self.shared):
             place.mkdir()
         self.policy.write_text(LENIENT_POLICY)
-        for place in (self.home, self.shared, self.policy):
+        some_furniture(self.home / "shop", 120)
+        for place in (self.home, self.shared, *self.home.rglob("*")):
             os.chown(place, *self.owner)
         self.socket = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://")
 
@@ -134,7 +135,7 @@ class World:
         options = self.options(GOODSIGHT_IMAGE=image("pipeline"))
         options["volumes"][self.socket] = {"bind": "/var/run/docker.sock", "mode": "rw"}
         group = Path(self.socket).stat().st_gid
-        asked = ["--architecture", ARCHITECTURE, "--size", "tiny", "--policy", str(self.policy)]
+        asked = ["--architecture", ARCHITECTURE, "--size", "tiny", "--policy", str(self.policy), "--catalogue", str(self.home / "shop")]
         command = ["goodsight", "run", "--runner", "docker", *asked, "--json"]
         said = self.docker.run("pipeline", command, **options, group_add=[group], network_mode="host")
         return json.loads(said.splitlines()[-1])

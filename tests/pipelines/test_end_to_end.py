@@ -232,14 +232,12 @@ def test_too_many_bad_rows_stop_the_run_before_training(world: World, tmp_path: 
     assert (told["state"], told["data_verdict"], told["verdict"], told["version"]) == ("SUCCEEDED", "failed", None, None)
 
 
-def test_a_killed_run_goes_on_from_its_checkpoint_and_ends_the_same(world: World) -> None:
-    """Pretraining is made to run again and killed. What it resumes to is, byte by byte, what it was: all later steps are cache hits."""
-    for weights in world.home.glob("pipeline/*/pretrain-component/bundle/*.safetensors"):
-        weights.write_bytes(b"lost")
+def test_a_killed_run_of_another_architecture_goes_on_from_its_checkpoint_and_takes_over(world: World) -> None:
+    """SCALE's. That a training which goes on comes to the same bits is tested beside it (tests/models/test_checkpoints.py)."""
     shutil.rmtree(world.home / "checkpoints")
-    process = subprocess.Popen(
-        [*GOODSIGHT, *world.arguments()], env=surroundings(world.home, **world.ports), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    asked = [*GOODSIGHT, *world.arguments(), "--architecture", "scale"]
+    environment = surroundings(world.home, **world.ports)
+    process = subprocess.Popen(asked, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _wait_for_checkpoint(world.home)
     children = psutil.Process(process.pid).children(recursive=True)
     os.kill(process.pid, signal.SIGKILL)
@@ -252,9 +250,12 @@ def test_a_killed_run_goes_on_from_its_checkpoint_and_ends_the_same(world: World
     assert resumed["run_id"] == lost[0]["run_id"] == world.newest_run()["run_id"]
     log = (world.home / "runs" / resumed["run_id"] / "run.log").read_text()
     assert "going on from the checkpoint after step" in log
-    assert resumed["metrics"] == world.result["metrics"]
-    assert [step["name"] for step in resumed["steps"] if not step["cached"]] == ["pretrain"]
-    assert resumed["model_version"] == "1"
+    _took_over(resumed, "scale", "2")
+
+
+def _took_over(result: dict, architecture: str, version: str) -> None:
+    assert (result["architecture"], result["verdict"], result["model_version"]) == (architecture, "promote", version)
+    assert {step["name"] for step in result["steps"] if step["cached"]} == {"snapshot", "validate", "features"}
 
 
 @retry(retry=retry_if_result(lambda found: not found), stop=stop_after_delay(300), wait=wait_fixed(0.02))
@@ -283,16 +284,12 @@ def test_bad_arguments_get_one_clear_sentence(arguments: list[str], words: str, 
     assert words in done.stderr and "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize(("architecture", "version"), [("scale", "2"), ("eclip", "3")])
-def test_another_architecture_takes_over_and_serves_both_tasks(world: World, architecture: str, version: str) -> None:
+def test_a_third_architecture_takes_over_and_serves_both_tasks(world: World) -> None:
     """Each is compared with the champion of another architecture; the smoke test asks for both tasks with all that a product has.
 
     InterBERT goes the whole way in containers (tests/k8s/test_images.py).
     """
-    result = world.run("--architecture", architecture)
-    assert (result["architecture"], result["verdict"], result["model_version"]) == (architecture, "promote", version)
-    cached = {step["name"] for step in result["steps"] if step["cached"]}
-    assert cached == {"snapshot", "validate", "features"}
+    _took_over(world.run("--architecture", "eclip"), "eclip", "3")
 
 
 def test_a_person_takes_the_last_version_back(world: World) -> None:
