@@ -15,6 +15,7 @@ from monitoring.drift import DriftReport, Finding
 from monitoring.drift_policy import DriftPolicy
 
 PAGES = Path(__file__).with_name("pages")
+HARMLESS = str.maketrans("<>&", "‹›+")  # Evidently puts values into its scripts as they are: a category could be one
 LISTED = 12  # findings that the command lists; the page has all
 TESTS = {
     "kolmogorov-smirnov": "the largest difference of the shares below a value, 0 to 1",
@@ -96,7 +97,7 @@ def _evidently_page(reference: dict[str, np.ndarray], current: dict[str, np.ndar
     numbers = [name for name in known if name in NUMERIC and len(pd.unique(pd.concat([frame[name] for frame in frames]).dropna())) > 1]
     texts = [name for name in known if name in CATEGORICAL]
     for frame in frames:
-        frame[texts] = frame[texts].astype("string").fillna("none").astype(object)
+        frame[texts] = frame[texts].astype("string").fillna("none").map(lambda text: text.translate(HARMLESS)).astype(object)
     definition = DataDefinition(numerical_columns=numbers, categorical_columns=texts)
     sides = [Dataset.from_pandas(frame[numbers + texts], definition) for frame in frames]
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -113,7 +113,7 @@ class CoolDown(Strict):
 
     hours: float = Field(default=24, ge=0)
     after_rejection_hours: float = Field(default=72, ge=0)
-    after_rejection_changed: float = Field(default=0.1, ge=0, le=1)
+    after_rejection_changed: float = Field(default=0.05, ge=0, le=1)
 
 
 class Retries(Strict):

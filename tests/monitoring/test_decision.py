@@ -52,7 +52,7 @@ REJECTED = (ran(9 * DAY, revision="x", verdict="reject"), ran(8 * DAY, "FAILED",
         ("debounce_minutes: 180", {}, "debounce"),
         ("cool_down: {hours: 24}", {"runs": (ran(20 * HOUR, revision="shop-aaaa"),)}, "cool-down"),
         ("cool_down: {hours: 0, after_rejection_hours: 72}", {"runs": (ran(60 * HOUR, revision="x", verdict="reject"),)}, "cool-down"),
-        ("", {"data": (OLD, replace(NEW, since_rejected=Change("x", 0.099))), "runs": REJECTED}, "rejection"),
+        ("", {"data": (OLD, replace(NEW, since_rejected=Change("x", 0.049))), "runs": REJECTED}, "rejection"),
         ("", {"runs": (ran(HOUR + timedelta(minutes=4), "FAILED"),)}, "retries"),
         ("quiet_hours: [{from: '08:00', to: '18:00'}]", {}, "quiet-hours"),
         ("quiet_hours: [{from: '20:00', to: '13:00', days: [wed]}]", {}, "quiet-hours"),
@@ -80,7 +80,7 @@ def test_outside_quiet_hours_it_starts(text: str) -> None:
 @pytest.mark.parametrize(
     ("since", "runs"),
     [
-        (Change("x", 0.1), REJECTED),
+        (Change("x", 0.05), REJECTED),
         (Change("x", 0.001, new_categories=1), REJECTED),
         (Change("w", 0.001), REJECTED),  # of a run before it
         (None, REJECTED),
