@@ -55,5 +55,5 @@ def test_our_page_can_be_read_on_every_screen_and_runs_nothing(opened: Opened, r
 def test_evidentlys_page_draws_and_runs_nothing_that_traffic_brought(opened: Opened, tmp_path: Path) -> None:
     [first, *_] = evidently_pages(traffic(900, 1), traffic(700, 2, changed), POLICY, tmp_path)
     visit = opened(first)
-    visit.page.get_by_text("brightness").first.wait_for()
+    visit.page.get_by_text("Data Drift Summary").first.wait_for()
     assert quiet(visit)
