@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from monitoring.policy import RetrainingPolicy
 from observing.slos import OBJECTIVES, burning, recordings
 
 RUNBOOKS = "https://github.com/goodsight/goodsight/blob/main/docs/platform/runbooks.md"
 DAY = 24 * 3600
+POLICY = RetrainingPolicy.load()  # the default one: `python k8s/observe.py` once more when it changes
+DAYS_FOR_A_RUN = 5
 
 
 @dataclass(frozen=True)
@@ -88,12 +91,12 @@ WATCHING = (
         "A constraint holds, the policy wants another trigger beside it, or runs fail.",
     ),
     Alert(
-        "GoodsightChampionOld", f"time() - max(goodsight_champion_since_timestamp_seconds) > {95 * DAY}", "1h", "ticket",
+        "GoodsightChampionOld", f"time() - max(goodsight_champion_since_timestamp_seconds) > {((POLICY.maximum_age_days or 0) + DAYS_FOR_A_RUN) * DAY:.0f}", "1h", "ticket",
         "The champion is {{ $value | humanizeDuration }} old.",
         "That is more than the default policy's largest age and some days for a run.",
     ),
     Alert(
-        "GoodsightBudgetSpent", "max(increase(goodsight_runs_cost_total[1d])) > 100", "", "ticket",
+        "GoodsightBudgetSpent", f"max(increase(goodsight_runs_cost_total[1d])) > {POLICY.budget.money:g}", "", "ticket",
         "Retraining cost {{ $value | humanize }} in a day.", "The default policy's budget of a day is spent.",
     ),
     Alert(
