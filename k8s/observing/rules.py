@@ -11,7 +11,7 @@ from observing.slos import OBJECTIVES, burning, recordings
 RUNBOOKS = "https://github.com/goodsight/goodsight/blob/main/docs/platform/runbooks.md"
 DAY = 24 * 3600
 POLICY = RetrainingPolicy.load()  # the default one: `python k8s/observe.py` once more when it changes
-DAYS_FOR_A_RUN = 5
+OLDEST = ((POLICY.maximum_age_days or 0) + 5) * DAY  # some days for a run
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ WATCHING = (
         "A constraint holds, the policy wants another trigger beside it, or runs fail.",
     ),
     Alert(
-        "GoodsightChampionOld", f"time() - max(goodsight_champion_since_timestamp_seconds) > {((POLICY.maximum_age_days or 0) + DAYS_FOR_A_RUN) * DAY:.0f}", "1h", "ticket",
+        "GoodsightChampionOld", f"time() - max(goodsight_champion_since_timestamp_seconds) > {OLDEST:.0f}", "1h", "ticket",
         "The champion is {{ $value | humanizeDuration }} old.",
         "That is more than the default policy's largest age and some days for a run.",
     ),
