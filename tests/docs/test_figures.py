@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from monitoring.policy import RetrainingPolicy
+
 HOUSE = Path(__file__).resolve().parents[2]
 ROW = re.compile(r"^\| (?P<name>[^|]+) \| (?P<cells>.+) \|$", re.M)
 
@@ -64,6 +66,17 @@ def test_the_false_alarms_of_drift_are_those_of_its_simulation(monkeypatch: pyte
     assert told.strip() == benchmark["table"](report)
     first, *_ = report["unchanged"].values()
     assert first["months"] >= 1_000 and first["alarms_a_month_at_most_95"] <= 1
+
+
+def test_the_simulated_years_are_told_as_they_came_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(HOUSE / "benchmarks")
+    benchmark = runpy.run_path(str(HOUSE / "benchmarks" / "loop_table.py"))
+    told = (HOUSE / "docs" / "platform" / "retraining.md").read_text().split("<!-- year figures -->")[1].split("<!-- /year figures -->")[0]
+    results = {name: HOUSE / "benchmarks" / "results" / f"loop-{name}.json" for name in ("furniture", "shop")}
+    reports = {name: json.loads(path.read_text()) for name, path in results.items()}
+    assert told.strip() == benchmark["tables"](reports)
+    digest = RetrainingPolicy.load().digest
+    assert {report["policy"] for report in reports.values()} == {digest}, "of another policy than the default: run benchmarks/loop.py again"
 
 
 def test_the_sizes_of_the_images_are_those_that_were_measured(monkeypatch: pytest.MonkeyPatch) -> None:
