@@ -101,7 +101,13 @@ def test_a_step_that_is_tried_again_follows_the_job_that_runs(cluster: Cluster, 
     os.mkfifo(gate)
     cluster.program = [sys.executable, "-c", f"print('training', flush=True)\nopen({str(gate)!r}).read()\nprint('trained')"]
     TrainJob(NAME)._create(["--seed", "17"])
-    beside(lambda: (cluster.running(saying="training"), gate.write_text("go")))
+
+    def let_it_end() -> None:
+        cluster.running(saying="training")
+        cluster.wait_for(lambda: cluster.follows)  # one that ended before is made again
+        gate.write_text("go")
+
+    beside(let_it_end)
     TrainJob(NAME).train(["--seed", "17"])
     said = capsys.readouterr().out
     assert len(cluster.made) == 1

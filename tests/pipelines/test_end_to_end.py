@@ -255,7 +255,8 @@ def test_a_killed_run_of_another_architecture_goes_on_from_its_checkpoint_and_ta
 
 def _took_over(result: dict, architecture: str, version: str) -> None:
     assert (result["architecture"], result["verdict"], result["model_version"]) == (architecture, "promote", version)
-    assert {step["name"] for step in result["steps"] if step["cached"]} == {"snapshot", "validate", "features"}
+    cached = {step["name"] for step in result["steps"] if step["cached"]}
+    assert cached - {"resolve"} == {"snapshot", "validate", "features"}  # a run that goes on knows its version and champion
 
 
 @retry(retry=retry_if_result(lambda found: not found), stop=stop_after_delay(300), wait=wait_fixed(0.02))
