@@ -43,11 +43,13 @@ def _rejected(entry: Entry, before: set[str]) -> bool:
     return bool(entry["run"]) and entry["run"]["verdict"] == "reject"
 
 
-SEARCHES = ("oov", "text_chars", "text_words", "embedding", "score", "margin")
+ANSWERS = ("embedding", "score", "margin")  # what a model makes of what it is asked, and how sure it is
+PHOTOS = ("brightness", "contrast", "sharpness", *ANSWERS)
+SEARCHES = ("oov", "text_chars", "text_words", *ANSWERS)
 EVENTS = {
     "bad_file": Event(_data_refused, 1, "refuse the data", "bad_file_lasts"),
     "new_categories": Event(_fired("new-data", "decay"), 3, "retrain"),
-    "camera": Event(_drifted("brightness", "contrast", "sharpness", "embedding"), 7, "retrain"),
+    "camera": Event(_drifted(*PHOTOS), 7, "retrain"),
     "season": Event(_drifted(*SEARCHES), 7, "tell; retraining is of no use where quality holds"),
     "labels": Event(_fired("new-data", "decay"), 14, "retrain"),
     "poison": Event(_rejected, 3, "reject the candidate", "poison_lasts"),
