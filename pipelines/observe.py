@@ -161,8 +161,8 @@ def _data(look: Look, champion: Champion | None, tried: Run | None) -> tuple[Dat
         else:
             kept = champion if champion and champion.revision in {each for _, each in mine} else None
             found.append(_newer(look.root, kept, Data(tag, digest, time, 1.0)))
-    came = {tag: time for time, tag in mine}
-    if found and tried and tried.revision in came and came[tried.revision] < found[-1].time:
+    place = {tag: number for number, (_, tag) in enumerate(mine)}  # two may have come in one second
+    if found and tried and tried.revision in place and place[tried.revision] < place[found[-1].revision]:
         found[-1] = _since_rejected(look.root, tried.revision, found[-1])
     return tuple(found)
 
