@@ -105,12 +105,13 @@ class Watch:
         self.since = {each.name: datetime.fromisoformat(each.since) for each in decision.triggers if each.fired and each.since}
         self.sequence += 1
         self.cpu["watching"] += time.process_time() - started
+        confirmed = self._confirmed() if report else []  # of this champion: the run may bring another
         run = self._run(day, hour, decision) if decision.decision == "start" else None
         drifted = [f"{each.name} ({each.slice}) {each.effect:.2f}" for each in report.drifted][:DETAIL] if report else []
         fired = [each.name for each in decision.triggers if each.fired]
         if run or drifted or decision.decision == "hold":
             entry = {"day": day, "hour": hour, "decision": decision.decision, "fired": fired, "reason": decision.reason}
-            entry["confirmed"] = self._confirmed() if report else []
+            entry["confirmed"] = confirmed
             self.diary.append({**entry, "held_by": decision.held_by, "drifted": drifted, "run": run})
 
     def _observation(self, day: int, hour: int) -> Observation:
