@@ -162,17 +162,15 @@ def _data(look: Look, champion: Champion | None, tried: Run | None) -> tuple[Dat
             kept = champion if champion and champion.revision in {each for _, each in mine} else None
             found.append(_newer(look.root, kept, Data(tag, digest, time, 1.0)))
     place = {tag: number for number, (_, tag) in enumerate(mine)}  # two may have come in one second
-    if found and tried and tried.revision in place and place[tried.revision] < place[found[-1].revision]:
-        found[-1] = _since_rejected(look.root, tried.revision, found[-1])
+    fit = [number for number, each in enumerate(found) if not each.refused]
+    if fit and tried and place.get(tried.revision, len(mine)) < place[found[fit[-1]].revision]:
+        found[fit[-1]] = _since_rejected(look, tried.revision, found[fit[-1]])
     return tuple(found)
 
 
-def _since_rejected(root: Path, revision: str, data: Data) -> Data:
-    """A version with what it changes beside that of a rejected run, unless one of them cannot be read."""
-    try:
-        return replace(data, since_rejected=Change(revision, *change(root, revision, data.revision)))
-    except Exception:  # of ours, of DVC's or of pyarrow's: what cannot be compared holds nothing back
-        return data
+def _since_rejected(look: Look, revision: str, data: Data) -> Data:
+    """A version with what it changes beside a rejected run's. What cannot be compared holds nothing back, and is told as unknown."""
+    return replace(data, since_rejected=look.at("rejection", lambda: Change(revision, *change(look.root, revision, data.revision)), None))
 
 
 def _newer(root: Path, champion: Champion | None, data: Data) -> Data:

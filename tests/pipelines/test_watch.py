@@ -97,6 +97,13 @@ def test_while_the_run_goes_on_it_holds_and_once_it_ended_it_is_not_done_again(
     again = controller.look()
     assert (again.decision, again.seen.data[-1].since_rejected) == ("start", Change(shop.revisions[0], 1.0))
     assert [each["revision"] for _, each in place.started] == shop.revisions
+    shop.add()
+    digest = controller.look().seen.data[-1].digest
+    told = {"decision": "failed", "reason": "too many bad rows", "raw_digest": digest, "digest": digest}
+    counts = dict.fromkeys(("products_in", "kept", "quarantined", "queries_in", "queries_kept", "events_in", "events_kept"), 0)
+    record.validation({**told, **counts, "by_reason": {}}, "test")
+    fit, refused = controller.look().seen.data[-2:]
+    assert (fit.since_rejected, refused.since_rejected) == (Change(shop.revisions[0], 1.0), None), "of what a run would take"
 
 
 def test_beside_a_champion_it_tells_what_newer_data_change(shop: Shop, controller: Controller) -> None:
