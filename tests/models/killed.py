@@ -56,7 +56,7 @@ def newest(folder: Path) -> int:
 def killed_at_random(folder: Path, dice: random.Random, seconds: float, goes_on: bool) -> bool:
     """Kills a training within `seconds` of its start, or of its first new checkpoint; False when it was done before."""
     before, process = newest(folder), child(folder)
-    while goes_on and newest(folder) == before:
+    while goes_on and newest(folder) == before and not os.waitid(os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT):
         time.sleep(0.001)
     time.sleep(dice.uniform(0, seconds))  # the moment is what is tried, nothing is waited for
     os.kill(process, signal.SIGKILL)
