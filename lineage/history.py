@@ -37,6 +37,12 @@ def of_kind(url: str, kind: str, having: str = "%") -> History:
     return _history(url, "WHERE kind = :kind AND payload LIKE :having", kind=kind, having=having)
 
 
+def learned_from(url: str, candidate: str) -> str:
+    """Revision of the catalogue that a registered candidate learned from; empty where the ledger has no registration of it."""
+    registered = about(url, candidate).of("registration")
+    return str(registered[0].payload["revision"]) if registered else ""
+
+
 def newest(url: str, kind: str, most: int) -> History:
     """The newest events of one kind, at most so many."""
     return numbered(url, numbers(url, kind, most))

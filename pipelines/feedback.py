@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from catalogue.data_repo import name_of
 from catalogue.erasure import erased
 from catalogue.importer import Before
 from catalogue.records import PRODUCT_FIELDS, Row
@@ -24,7 +25,7 @@ from goodsight.digests import sha256_file
 from goodsight.errors import InputError
 from goodsight.files import read_json, write_json
 from goodsight.settings import settings
-from lineage import record
+from lineage import history, record
 from lineage.feedback import given
 from lineage.ledger import Ledger
 from pipelines.feedback_plan import SEPARATOR, Label, Plan, Rules, check_size, plan
@@ -42,7 +43,10 @@ class Imported:
 
 
 def planned(name: str, home: Path, rules: Rules = Rules(), accepted: Collection[str] = ()) -> tuple[Plan, str]:
-    """What an import would bring to the newest version of catalogue `name` now, and that version. Raises `InputError` without one."""
+    """What an import would bring to the newest version of a catalogue (without `name` the champion's) now, and that version.
+
+    Raises `InputError` when there is none.
+    """
     with opened(_catalogue(name, home), home) as (snapshot, revision):
         return plan(given(settings().predictions_url), snapshot, rules, accepted), revision
 
@@ -50,14 +54,15 @@ def planned(name: str, home: Path, rules: Rules = Rules(), accepted: Collection[
 def import_feedback(
     name: str, home: Path, by: str, rules: Rules = Rules(), accepted: Collection[str] = (), reason: str = ""
 ) -> Imported:
-    """Brings all feedback that counts into the next version of catalogue `name`, which is trained on like any other.
+    """Brings all feedback that counts into the next version of a catalogue (without `name` the champion's), trained on like any other.
 
     Raises `InputError` when there is no such catalogue, when `accepted` names a product that nothing is to be decided of, or without a
     reason for it; `RefusedError` when too much would change; `BusyError` when another import made a newer version meanwhile.
     """
     if accepted and not reason.strip():
         raise InputError("Who accepts a label says why.", "Give --reason.")
-    with opened(_catalogue(name, home), home) as (snapshot, revision):
+    name = _catalogue(name, home)
+    with opened(name, home) as (snapshot, revision):
         made = plan(given(settings().predictions_url), snapshot, rules, accepted)
         _check_accepted(made, accepted)
         check_size(made, snapshot.manifest["counts"]["products"], rules)
@@ -73,7 +78,15 @@ def import_feedback(
 
 
 def _catalogue(name: str, home: Path) -> str:
-    """`name`. Raises `InputError` when no catalogue is called so: a version that is not the newest cannot be gone on from."""
+    """`name`, or without one the catalogue that the champion learned from.
+
+    Raises `InputError` when there is no champion, or no catalogue is called so: a version that is not the newest cannot be gone on from.
+    """
+    if not name:
+        moves = history.of_kind(settings().ledger_url, "alias_move").events
+        name = name_of(history.learned_from(settings().ledger_url, moves[-1].subjects[0])) if moves else ""
+        if not name:
+            raise InputError("No model serves yet, so no catalogue is the champion's.", "Name one: goodsight feedback import NAME")
     version = describe(name, home)
     if version["name"] != name:
         raise InputError(f"{name!r} is no catalogue, but a version of {version['name']}.", f"Name the catalogue: {version['name']}")

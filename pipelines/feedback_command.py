@@ -14,7 +14,7 @@ app = typer.Typer(help="What people clicked, bought and corrected.", no_args_is_
 
 Kind = Literal["click", "purchase", "category"]
 Days = Annotated[int, typer.Option(min=1, max=3660, help="How many days back.")]
-Name = Annotated[str, typer.Argument(help="Name of the catalogue.")]
+Name = Annotated[str, typer.Argument(help="Name of the catalogue (default: the one that the champion learned from).")]
 Agree = Annotated[int, typer.Option(min=1, help="Voices that must agree on a category.")]
 Changed = Annotated[float, typer.Option("--most-changed", min=0, max=1, help="Share of the products that may get another category.")]
 
@@ -60,7 +60,7 @@ def figures(
 
 
 @app.command()
-def show(name: Name, agree: Agree = 2, home: Home = None, as_json: Json = False) -> None:
+def show(name: Name = "", agree: Agree = 2, home: Home = None, as_json: Json = False) -> None:
     """Show what an import would bring to the newest version of a catalogue: events, new categories, and what waits for a person."""
     from pipelines.feedback import planned
     from pipelines.feedback_plan import Rules
@@ -72,7 +72,7 @@ def show(name: Name, agree: Agree = 2, home: Home = None, as_json: Json = False)
 
 @app.command("import")
 def import_(
-    name: Name,
+    name: Name = "",
     accept: Annotated[list[str] | None, typer.Option(help="Id of a product whose voices are right, few or not; more than once.")] = None,
     reason: Annotated[str, typer.Option(help="Why these are accepted, for the ledger.")] = "",
     agree: Agree = 2,

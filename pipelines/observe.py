@@ -128,8 +128,7 @@ def _champion(look: Look, makers: dict[str, str], runs: tuple[Run, ...]) -> Cham
         return None
     move = moves[-1]
     version, candidate = move.payload["version"], move.subjects[0]
-    registered = history.about(settings().ledger_url, candidate).of("registration")
-    revision = registered[0].payload["revision"] if registered else ""
+    revision = history.learned_from(settings().ledger_url, candidate)
     known = look.before.champion if look.before else None
     if known and known.version == version and known.makers:
         makers = known.makers

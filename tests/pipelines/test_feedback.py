@@ -25,6 +25,7 @@ from pipelines.feedback_plan import Rules
 from tests.catalogue.conftest import make_catalogue, media
 from tests.catalogue.made import PRODUCTS, Make, product
 from tests.lineage.test_predictions import made
+from tests.pipelines.watched import promoted
 
 __all__ = ["make_catalogue", "media"]
 CHAIRS, TABLES = "Furniture > Chairs", "Furniture > Tables"
@@ -255,6 +256,19 @@ def test_a_catalogue_that_is_imported_anew_gets_back_what_counts(shop: Shop, cat
     assert shop.events() == []
     import_feedback("shop", shop.home, "Ada")
     assert [event["product"] for event in shop.events()] == ["p2"] and shop.products()["p4"]["category_path"][1] == "Chairs"
+
+
+def test_without_a_name_it_is_the_catalogue_of_the_champion(shop: Shop, catalogue: Path) -> None:
+    import_version(catalogue, "newer", shop.home)
+    with pytest.raises(InputError, match="No model serves yet"):
+        import_feedback("", shop.home, "Ada")
+    promoted(resolve("newer", shop.home))
+    promoted(resolve("shop", shop.home), "2", "d" * 64)
+    shop.click("p1")
+    assert call("show")["events"] == {"click": 1}
+    before = resolve("newer", shop.home)
+    assert call("import")["revision"] == resolve("shop", shop.home) and len(shop.events()) == 1
+    assert resolve("newer", shop.home) == before
 
 
 def test_the_commands_say_what_is_and_do_it(shop: Shop) -> None:
