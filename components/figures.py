@@ -1,4 +1,4 @@
-"""What the steps of a run on a cluster took, kept under home until its last step tells the ledger: each step is a pod of its own.
+"""What the steps of a run on a cluster took and came to, kept under home until its last step tells the ledger; each is a pod of its own.
 
     <home>/runs/<id>/steps/<step>.json
 
@@ -7,6 +7,10 @@ On one machine the run itself hears of its steps.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from goodsight.errors import GoodsightError
@@ -17,17 +21,21 @@ MEASURED = ("cpu_seconds", "gpu_seconds", "peak_rss_bytes")
 TRAINS = "pretrain"  # the step that a TrainJob may do
 
 
-def keep(run_id: str, name: str, state: str, used: dict[str, float], ended: str) -> None:
-    """Keeps what one step took. Of a TrainJob's pods it counts what they had, used or not, for as long as the step waited for them."""
+def keep(run_id: str, name: str, state: str, used: dict[str, float], ended: str, came: Mapping[str, Any] = MappingProxyType({})) -> None:
+    """Keeps what one step took and came to. Of a TrainJob's pods it counts what they had, used or not, while the step waited for them."""
     asked = settings()
     if name == TRAINS and asked.train_runtime:
         had = {"cpu_seconds": asked.train_nodes * asked.train_cpus, "gpu_seconds": asked.train_nodes * asked.train_gpus}
         used = {**used, **{each: round(used[each] + count * used["seconds"], 3) for each, count in had.items()}}
-    write_json(asked.root / "runs" / run_id / "steps" / f"{name}.json", {"name": name, "state": state, "ended": ended, **used})
+    told = {"name": name, "state": state, "ended": ended, "came": dict(came), **used}
+    write_json(asked.root / "runs" / run_id / "steps" / f"{name}.json", told)
 
 
 def of_run(run_id: str) -> dict[str, Any]:
-    """What a `run` event tells of the steps of a run: their order, seconds, what was measured, money; nothing where none was kept."""
+    """What a `run` event tells of the steps of a run: their order, seconds, what was measured, money, what they came to.
+
+    Nothing where none was kept: a step that came from Kubeflow's cache took nothing, and what it came to is told by the run before.
+    """
     from lineage.runs import Step
     from monitoring.prices import Prices
 
@@ -45,7 +53,22 @@ def of_run(run_id: str) -> dict[str, Any]:
         "costs": costs,
         "currency": prices.currency,
         "prices": prices.digest,
+        "started": min(_began(each) for each in told),
+        **{name: value for each in told for name, value in each["came"].items()},
     }
+
+
+def of_verdict(path: Path) -> dict[str, Any]:
+    """What the gate's verdict, a file, means for its run: the decision, what was gained, and which snapshot and candidate it is of."""
+    from lineage.costs import gain_of
+
+    judged = read_json(path)
+    subjects = [judged["candidate"][name] for name in ("snapshot", "digest")]
+    return {"verdict": judged["decision"], "gain": gain_of(judged), "subjects": subjects}
+
+
+def _began(step: dict[str, Any]) -> str:
+    return (datetime.fromisoformat(step["ended"]) - timedelta(seconds=step["seconds"])).isoformat()
 
 
 def _kept(run_id: str) -> list[dict[str, Any]]:

@@ -17,4 +17,5 @@ def finish_component(status: dsl.PipelineTaskFinalStatus, run_id: str, revision:
         if shell.of_a_local_run():
             return  # it tells itself how it ended, and why, which kfp.local does not know
         run = run_id or os.environ.get(RUN_ID, "")
-        room.finish(run, revision, status.state, status.error_message or "", **figures.of_run(os.environ.get(RUN_ID, "") or run))
+        told = {"revision": revision, **figures.of_run(os.environ.get(RUN_ID, "") or run)}
+        room.finish(run, state=status.state, error=status.error_message or "", **told)

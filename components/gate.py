@@ -16,10 +16,11 @@ def gate_component(
 ) -> str:
     from pathlib import Path
 
-    from components import shell
+    from components import figures, shell
     from components.steps import gate as room
 
     read = {"evaluation": evaluation, "champion_evaluation": champion_evaluation}
-    with shell.step("gate", code, read, verdict=verdict):
+    with shell.step("gate", code, read, verdict=verdict) as came:
         result = room.gate(Path(evaluation.path), Path(champion_evaluation.path), policy, Path(verdict.path))
+        came.update(figures.of_verdict(Path(verdict.path)))
     return result

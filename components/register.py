@@ -25,8 +25,8 @@ def register_component(
     from components.steps import register as room
 
     read = {"candidate": candidate, "evaluation": evaluation, "verdict": verdict, "snapshot": snapshot}
-    with shell.step("register", code, read, registered=registered):
+    with shell.step("register", code, read, registered=registered) as came:
         inputs = (Path(candidate.path), Path(evaluation.path), Path(verdict.path), Path(plots.path), Path(snapshot.path))
         params = {"architecture": architecture, "size": size, "seed": int(seed)}
-        result = room.register(*inputs, revision, params, code, Path(registered.path))
+        came["version"] = result = room.register(*inputs, revision, params, code, Path(registered.path))
     return result

@@ -14,6 +14,7 @@ def resolve_component(  # type: ignore[no-untyped-def]
     from components import shell
     from components.steps import resolve as room
 
-    with shell.step("resolve", code):
+    with shell.step("resolve", code) as came:
         resolved = room.resolve(revision, champion, overrides)
+        came["revision"] = resolved[0]
     return resolved

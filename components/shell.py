@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from components import figures
@@ -45,10 +46,11 @@ def _end_with_the_run() -> None:
 
 
 @contextmanager
-def step(name: str, code: str = "", inputs: Mapping[str, Any] | None = None, **outputs: Any) -> Iterator[None]:
+def step(name: str, code: str = "", inputs: Mapping[str, Any] | None = None, **outputs: Any) -> Iterator[dict[str, Any]]:
     """Runs one step; on success every output artifact carries the digest of its bytes, which the cache checks again.
 
-    `inputs` are what it reads, for its OpenLineage events: artifacts, lists of them, or the version of what is kept elsewhere.
+    `inputs` are what it reads, for its OpenLineage events: artifacts, lists of them, or the version of what is kept elsewhere. What is
+    put into the dictionary that it gives is what the step came to, by the names of the run's event in the ledger.
     """
     silence_telemetry()
     keep_freed_memory()
@@ -57,8 +59,9 @@ def step(name: str, code: str = "", inputs: Mapping[str, Any] | None = None, **o
     started = time.monotonic()
     lineage = StepRun(name, os.environ.get(RUN_ID, ""), code, _read(inputs or {}))
     lineage.start()
+    came: dict[str, Any] = {}
     try:
-        yield
+        yield came
     except GoodsightError as error:
         _end(name, "failed", started)
         emit("error", name=name, type=type(error).__name__, message=error.message, hint=error.hint)
@@ -72,15 +75,15 @@ def step(name: str, code: str = "", inputs: Mapping[str, Any] | None = None, **o
         artifact.metadata["digest"] = sha256_folder(Path(artifact.path))
         artifact.metadata["dataset"] = f"{name}/{output}"
     lineage.complete(_data(output, artifact) for output, artifact in outputs.items())
-    _end(name, "done", started)
+    _end(name, "done", started, came)
 
 
-def _end(name: str, state: str, started: float) -> None:
+def _end(name: str, state: str, started: float, came: Mapping[str, Any] = MappingProxyType({})) -> None:
     used, run_id = _used(time.monotonic() - started), os.environ.get(RUN_ID, "")
     emit("step", name=name, state=state, **used)
     if run_id and not of_a_local_run():
         with suppress(OSError):  # figures are worth less than the step
-            figures.keep(run_id, name, state, used, datetime.now(UTC).isoformat())
+            figures.keep(run_id, name, state, used, datetime.now(UTC).isoformat(), came)
 
 
 def _used(seconds: float) -> dict[str, float]:

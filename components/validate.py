@@ -21,6 +21,7 @@ def validate_component(
     from components.steps import validate as room
 
     os.environ["GOODSIGHT_MAX_QUARANTINED"] = str(max_quarantined)
-    with shell.step("validate", code, {"raw": raw}, snapshot=snapshot, quarantine=quarantine, report=report):
+    with shell.step("validate", code, {"raw": raw}, snapshot=snapshot, quarantine=quarantine, report=report) as came:
         verdict = room.validate(Path(raw.path), Path(snapshot.path), Path(quarantine.path), Path(report.path))
+        came["data_verdict"] = verdict["decision"]
     return str(verdict["decision"])

@@ -22,10 +22,11 @@ MEASURED = ("cpu_seconds", "gpu_seconds", "energy_kwh", "cost")
 def cost_of(wanted: str, sources: Sources) -> dict[str, Any]:
     """What the run `wanted`, or the run that made the model `wanted`, took in all and by step, and the steps that it did not do.
 
-    A step that came from the cache cost its seconds in the run before. Raises `InputError` when the ledger tells of no such run.
+    A step that came from the cache cost its seconds in the run before; a run that was tried again is told by its last attempt, with
+    the money of all. Raises `InputError` when the ledger tells of no such run.
     """
-    told = next((event for event in history.of_kind(sources.ledger, "run").events if event.payload["run_id"] == wanted), None)
-    told = told or _of_model(wanted, sources)
+    attempts = [event for event in history.of_kind(sources.ledger, "run").events if event.payload["run_id"] == wanted]
+    told = attempts[-1] if attempts else _of_model(wanted, sources)
     payload, run = told.payload, runs.of_ledger(told)
     kept = {name: payload.get(name) for name in ("run_id", "revision", "state", "seconds", "version")}
     ran = [step for step in run.steps if not step.cached]

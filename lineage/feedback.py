@@ -7,7 +7,7 @@ what was withdrawn is not counted. Read without SQLAlchemy (`lineage.database.ro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,6 +23,7 @@ COLUMNS = (
 ANSWERED = ("predictions", "searches", "zero_results")
 SAID = ("clicked", "clicks", "purchases", "corrections", "judged", "correct", "reciprocal_rank")
 FIGURES = (*ANSWERED, *SAID)
+PAGE = 10_000  # pieces that are read at once
 
 _PRODUCTS = ", ".join(f"'{task}'" for task in FINDS_PRODUCTS)
 _ANSWERED = (
@@ -59,8 +60,10 @@ def moment(time: str | datetime) -> str:
     return told.isoformat(timespec="milliseconds")
 
 
-def figures(url: str, since: str | datetime, until: str | datetime, version: str = "") -> dict[str, float]:
-    """What is known of the answers from `since` until before `until`, of one model version or of all. FIGURES:
+def figures(
+    url: str, since: str | datetime, until: str | datetime, version: str = "", names: Collection[str] = FIGURES
+) -> dict[str, float]:
+    """What is known of the answers from `since` until before `until`, of one model version or of all: those of FIGURES that are named.
 
     - predictions: answers; searches: those of products (search, recommend, similar); zero_results: of these those that found nothing
     - clicked: answers with a click at least; clicks, purchases: pieces of feedback
@@ -68,27 +71,33 @@ def figures(url: str, since: str | datetime, until: str | datetime, version: str
     - judged: answers to categorize whose right category somebody said; correct: of these those whose first answer it was
     - corrections: categories that somebody said were others than was answered (to categorize) or kept (of a product that was found)
     """
-    days = by_day(url, since, until, version)
-    return {name: sum(day[name] for day in days) for name in FIGURES}
+    days = by_day(url, since, until, version, names)
+    return {name: sum(day[name] for day in days) for name in names}
 
 
-def by_day(url: str, since: str | datetime, until: str | datetime, version: str = "") -> list[dict[str, Any]]:
-    """The `figures` of each day (UTC) that has any, the first day first, with its `day` as 2026-01-31."""
+def by_day(
+    url: str, since: str | datetime, until: str | datetime, version: str = "", names: Collection[str] = FIGURES
+) -> list[dict[str, Any]]:
+    """The `figures` of each day (UTC) that has any, the first day first, with its `day` as 2026-01-31.
+
+    What is not named is not looked up: to count the answers takes long where there are many, to count what was said of them does not.
+    """
     window = {"since": moment(since), "until": moment(until), "version": version}
     days: dict[str, dict[str, Any]] = {}
-    for query, names in ((_ANSWERED, ANSWERED), (_SAID, SAID[:-1]), (_RANKS, SAID[-1:])):
-        for row in _rows(url, query, **window):
-            day = days.setdefault(row["day"], {"day": row["day"], **dict.fromkeys(FIGURES, 0)})
-            day |= {name: row[name] or 0 for name in names}
+    for query, told in ((_ANSWERED, ANSWERED), (_SAID, SAID[:-1]), (_RANKS, SAID[-1:])):
+        wanted = [name for name in told if name in names]
+        for row in _rows(url, query, **window) if wanted else ():
+            day = days.setdefault(row["day"], {"day": row["day"], **dict.fromkeys(names, 0)})
+            day |= {name: row[name] or 0 for name in wanted}
     return [days[day] for day in sorted(days)]
 
 
 def clicked(url: str, since: str | datetime, until: str | datetime, version: str = "") -> set[str] | None:
-    """The ids of the answers of this window that were clicked; None where no feedback came on any, so that nobody could tell."""
+    """The ids of the answers of this window that were clicked; None where none was, so that nobody knows whether clicks are sent."""
     window = "answered >= :since AND answered < :until AND (:version = '' OR model_version = :version)"
-    query = f"SELECT DISTINCT prediction, kind FROM feedback WHERE withdrawn = '' AND {window}"
+    query = f"SELECT DISTINCT prediction FROM feedback WHERE kind = 'click' AND withdrawn = '' AND {window}"
     found = _rows(url, query, since=moment(since), until=moment(until), version=version)
-    return {row["prediction"] for row in found if row["kind"] == "click"} if found else None
+    return {row["prediction"] for row in found} or None
 
 
 def given(
@@ -105,6 +114,15 @@ def given(
         newest=newest,
     )
     return found[::-1]
+
+
+def stream(url: str, since: str | datetime) -> Iterator[dict[str, Any]]:
+    """The pieces of feedback that came since then and count, oldest first: `number` and `COLUMNS`. No more than PAGE are held."""
+    query = f"SELECT number, {COLUMNS} FROM feedback WHERE number > :after AND received >= :since AND withdrawn = ''"
+    after = 0
+    while found := _rows(url, f"{query} ORDER BY number LIMIT :page", after=after, since=moment(since), page=PAGE):
+        yield from found
+        after = found[-1]["number"]
 
 
 def of_prediction(url: str, prediction: str) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -37,17 +37,43 @@ HOURLY, DAILY = timedelta(days=3), timedelta(days=90)  # how far drift is shown 
 COST_DAYS = FEEDBACK_DAYS = 30
 OF_DECISION = ("decision", "reason", "run_id", "champion", "revision", "by", "triggers", "constraints")
 OF_FINDING = ("name", "group", "slice", "test", "effect", "bound", "adjusted_p", "drifted", "reference_n", "current_n")
+LATE = timedelta(hours=1)  # until what was said of older days is read again
 COSTS = ("cost", "cpu_seconds", "gpu_seconds", "energy_kwh")
 
 
 @dataclass
+class _FinishedDays:
+    """What is kept of the days before yesterday: how many answers they had, which never changes, and what was said of these, which may
+    still come: LATE later than it is said."""
+
+    answered: dict[str, dict[str, Any]] = field(default_factory=dict)
+    said: list[dict[str, Any]] = field(default_factory=list)
+    until: datetime = datetime.min.replace(tzinfo=UTC)
+    read: datetime = datetime.min.replace(tzinfo=UTC)
+
+    def __call__(self, url: str, since: datetime, until: datetime, now: datetime) -> list[dict[str, Any]]:
+        """Figures of the days (UTC) from `since` to before `until`, in parts, of which a day may have two."""
+        anew = self.until != until
+        if anew:
+            found = feedback.by_day(url, max(since, self.until), until, names=feedback.ANSWERED)
+            self.answered |= {each["day"]: each for each in found}
+            self.answered = {day: each for day, each in self.answered.items() if day >= f"{since:%F}"}
+        if anew or now - self.read >= LATE:
+            self.said, self.read = feedback.by_day(url, since, until, names=feedback.SAID), now
+        self.until = until
+        return [*self.answered.values(), *self.said]
+
+
+@dataclass
 class Status:
-    """Tells how it stands with the home `root`. What was read of a decision is kept, since the ledger never changes."""
+    """Tells how it stands with the home `root`. What was read of a decision is kept, since the ledger never changes, and the figures of
+    finished days, of which there may be millions of answers."""
 
     root: Path
     ledger: str
     predictions: str
     _decisions: dict[int, dict[str, Any]] = field(default_factory=dict)
+    _days: _FinishedDays = field(default_factory=_FinishedDays)
 
     def __call__(self, now: datetime) -> dict[str, Any]:
         """All of it as JSON, at the instant `now` (with a time zone). Raises `GoodsightError` when the ledger cannot be read."""
@@ -62,7 +88,7 @@ class Status:
             "drift": _drift(decisions),
             "verdicts": _verdicts(self.ledger),
             "data": [_validation(event) for event in history.newest(self.ledger, "validation", VALIDATIONS).events],
-            "feedback": _feedback(self.predictions, now),
+            "feedback": _feedback(self.predictions, self._days, now),
             "costs": _costs(runs, now),
         }
 
@@ -151,12 +177,17 @@ def _validation(event: Event) -> dict[str, Any]:
     return {"time": event.time, **told, "digest": event.payload.get("raw_digest", "")}
 
 
-def _feedback(predictions: str, now: datetime) -> list[dict[str, Any]]:
+def _feedback(predictions: str, finished: _FinishedDays, now: datetime) -> list[dict[str, Any]]:
     """What people said, by day; nothing where the prediction log cannot be read: the rest of the page stands without it."""
+    yesterday = datetime.combine(now.astimezone(UTC).date(), time.min, UTC) - timedelta(days=1)
+    since = yesterday - timedelta(days=FEEDBACK_DAYS - 1)
+    days: dict[str, dict[str, Any]] = {}
     try:
-        return feedback.by_day(predictions, now - timedelta(days=FEEDBACK_DAYS), now)
+        for part in (*finished(predictions, since, yesterday, now), *feedback.by_day(predictions, yesterday, now)):
+            days[part["day"]] = days.get(part["day"], dict.fromkeys(feedback.FIGURES, 0)) | part
     except GoodsightError:
         return []
+    return [days[day] for day in sorted(days)]
 
 
 def _costs(runs: Sequence[Run], now: datetime) -> dict[str, Any]:

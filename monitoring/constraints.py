@@ -14,7 +14,7 @@ from monitoring.policy import DAYS, CoolDown, QuietHours, RetrainingPolicy
 from monitoring.triggers import AT_ONCE, Fired, trained
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
-NEEDED = (observation.CHAMPION, observation.DATA, observation.RUNS)
+NEEDED = (observation.CHAMPION, observation.DATA, observation.RUNS, observation.ROLLOUT)
 RECENT = 3  # runs that tell what the next one will cost
 
 
@@ -40,14 +40,14 @@ def judge(policy: RetrainingPolicy, seen: Observation, due: list[Fired]) -> list
     """Every constraint, for a run that the triggers `due` ask for."""
     person = any(each.kind == "manual" for each in due)
     data = candidate(seen)
-    always = [_seen(seen), _running(seen), _rollout(seen), _data(seen, data)]
+    always = [_seen(seen), running(seen), rollout(seen), _data(seen, data)]
     sparing = [
         _news(policy, seen, data),
         _debounce(policy.debounce_minutes, seen, due),
         _cool_down(policy.cool_down, seen),
         _rejection(policy, seen, data),
         _retries(policy, seen, data),
-        _quiet_hours(policy.quiet_hours, seen.now),
+        quiet_hours(policy.quiet_hours, seen.now),
     ]
     if person:
         sparing = [Constraint(each.name, False, each.figures, f"A person asks. {each.explanation}") for each in sparing]
@@ -56,15 +56,15 @@ def judge(policy: RetrainingPolicy, seen: Observation, due: list[Fired]) -> list
 
 def _seen(seen: Observation) -> Constraint:
     missing = [f"{part}: {seen.unknown[part]}" for part in NEEDED if part in seen.unknown]
-    return Constraint("sight", bool(missing), {}, "; ".join(missing) or "Champion, data and runs can be seen.")
+    return Constraint("sight", bool(missing), {}, "; ".join(missing) or "Champion, data, runs and rollout can be seen.")
 
 
-def _running(seen: Observation) -> Constraint:
+def running(seen: Observation) -> Constraint:
     going = [run.run_id for run in seen.runs if run.state == "RUNNING"]
     return Constraint("running", bool(going), {"runs": going}, f"{going[0]} is going on." if going else "No run is going on.")
 
 
-def _rollout(seen: Observation) -> Constraint:
+def rollout(seen: Observation) -> Constraint:
     told = f"Version {seen.rollout} comes in: its rollout ends first." if seen.rollout else "No version comes in."
     return Constraint("rollout", bool(seen.rollout), {"version": seen.rollout or None}, told)
 
@@ -172,7 +172,7 @@ def failures(runs: tuple[Run, ...], revision: str) -> list[Run]:
     return found
 
 
-def _quiet_hours(quiet: list[QuietHours], now: datetime) -> Constraint:
+def quiet_hours(quiet: list[QuietHours], now: datetime) -> Constraint:
     within = next((each for each in quiet if _is_within(each, now)), None)
     if within is None:
         return Constraint("quiet-hours", False, {}, "It is no quiet hour.")
@@ -186,8 +186,6 @@ def _is_within(quiet: QuietHours, now: datetime) -> bool:
     if quiet.start < quiet.end:
         return today in quiet.days and quiet.start <= clock < quiet.end
     return (today in quiet.days and clock >= quiet.start) or (yesterday in quiet.days and clock < quiet.end)
-
-
 
 
 def _budget(policy: RetrainingPolicy, seen: Observation) -> Constraint:

@@ -106,18 +106,20 @@ def _decision(
 
 
 def _again(policy: RetrainingPolicy, seen: Observation) -> Decision:
-    """The lost run under the same id: at once the first time, then after a wait that grows."""
+    """The lost run under the same id: at once the first time, then after a wait that grows; as a run of its kind, at no quiet hour."""
     started = seen.started
     assert started is not None
     minutes = policy.retries.minutes(started.attempts - 1) if started.attempts > 1 else 0.0
     again = started.time + timedelta(minutes=minutes)
-    others = [run.run_id for run in seen.runs if run.state == "RUNNING"]
     figures = {"attempts": started.attempts, "most": policy.retries.most, "again": again.isoformat()}
     told = f"The run {started.run_id} was decided at {started.time:%Y-%m-%d %H:%M} UTC and has no end: start {started.attempts + 1} of it."
     held = [
         Constraint("retries", seen.now < again, figures, f"It is tried again at {again:%Y-%m-%d %H:%M} UTC."),
-        Constraint("running", bool(others), {"runs": others}, f"{others[0]} is going on." if others else "No run is going on."),
+        constraints.running(seen),
+        constraints.rollout(seen),
     ]
+    if MANUAL not in started.triggers:
+        held.append(constraints.quiet_hours(policy.quiet_hours, seen.now))
     fired = [Fired(BACK, "resume", True, started.time.isoformat(), {"run": started.run_id}, told)]
     if seen.request:
         fired += [each for each in triggers.judge(policy, seen) if each.name == MANUAL]

@@ -12,7 +12,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-CHAMPION, DATA, RUNS, DRIFT, RATES, MAKERS = "champion", "data", "runs", "drift", "rates", "makers"  # keys of `Observation.unknown`
+CHAMPION, DATA, RUNS, DRIFT, RATES = "champion", "data", "runs", "drift", "rates"  # keys of `Observation.unknown`
+MAKERS, ROLLOUT = "makers", "rollout"
 KEPT = ("name", "group", "slice", "test", "effect", "bound", "adjusted_p", "drifted", "current_n")  # of a finding
 
 
@@ -124,14 +125,14 @@ class Observation:
     """Everything at `now`. All times have a zone.
 
     `data`, `drift` and `runs` are oldest first. `since` has the triggers that fired at the decision before, and since when without
-    a break. `unknown` says why a part could not be seen: triggers that need it do not fire, and without champion, data or runs
-    nothing starts.
+    a break. `unknown` says why a part could not be seen: triggers that need it do not fire, and without champion, data, runs or
+    rollout nothing starts.
     """
 
     now: datetime
     sequence: int = 0  # of the newest `trigger` event in the ledger
     report: dict[str, Any] | None = None  # the newest drift report whole, when it is of this look
-    previous: datetime | None = None  # when the decision before was made
+    previous: datetime | None = None  # `now` of the decision before
     first: datetime | None = None  # when the first decision was made; None: this is the first
     champion: Champion | None = None
     data: tuple[Data, ...] = ()

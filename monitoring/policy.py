@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import time
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from goodsight.reviewed import Reviewed, Strict
 from monitoring.drift_policy import DriftPolicy
@@ -37,7 +38,15 @@ def _cron(text: str) -> str:
     return text
 
 
+def _clock(told: object) -> object:
+    """YAML reads 22:00 without quotes as a number of minutes, which would be taken for seconds."""
+    if not isinstance(told, time) and not (isinstance(told, str) and re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", told)):
+        raise ValueError(f'{told!r} is no time of day: write it in quotes and without a zone, as "22:00"')
+    return told
+
+
 Zone = Annotated[str, AfterValidator(_zone)]
+Clock = Annotated[time, BeforeValidator(_clock)]
 
 
 class Schedule(Strict):
@@ -142,8 +151,8 @@ class QuietHours(Strict):
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
-    start: time = Field(alias="from")
-    end: time = Field(alias="to")
+    start: Clock = Field(alias="from")
+    end: Clock = Field(alias="to")
     days: list[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]] = Field(default_factory=lambda: list(DAYS))  # type: ignore[arg-type]
     timezone: Zone = "UTC"
 

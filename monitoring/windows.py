@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lineage.feedback import clicked
 from lineage.traffic import read, with_clicks
 from monitoring.drift import DriftReport, compare
 from monitoring.drift_policy import DriftPolicy
@@ -59,20 +59,31 @@ def baseline(url: str, champion: Champion, now: datetime, policy: DriftPolicy) -
     return pa.concat_tables(parts) if len(parts) > 1 else None
 
 
-def report(
-    url: str, champion: Champion, reference: pa.Table, now: datetime, policy: DriftPolicy, clicked: Collection[str] | None = None
-) -> DriftReport:
+def report(url: str, champion: Champion, reference: pa.Table, now: datetime, policy: DriftPolicy) -> DriftReport:
     """The report on the window that ends at `now`, beside the reference and the champion's first traffic.
 
     While that is gathered, nothing drifts and the state is `learning`: the findings tell how far traffic is from the reference.
-    `clicked` are the ids of answers that were clicked, where feedback is given. Raises `GoodsightError` when the log cannot be read.
+    Clicks are those that the feedback beside the log tells of. Raises `GoodsightError` when the log cannot be read.
     """
     first = baseline(url, champion, now, policy)
-    table = current(url, champion, now, policy, first)
-    if clicked is not None:
-        first, table = None if first is None else with_clicks(first, clicked), with_clicks(table, clicked)
+    table = _clicks(url, champion, current(url, champion, now, policy, first))
+    first = None if first is None else _clicks(url, champion, first)
     found = replace(compare(reference, table, policy, first), version=champion.version)
     return _learning(found, champion, policy) if first is None else found
+
+
+def _clicks(url: str, champion: Champion, table: pa.Table) -> pa.Table:
+    """The window with what was clicked of it, from its first answer with a click to its last: of those before and after nobody knows
+    whether their clicks were sent, and a shop that begins to send clicks is no drift. As it is where no click came."""
+    span = pc.min_max(table["time"]).as_py()
+    ids = clicked(url, span["min"], span["max"] + timedelta(milliseconds=1), champion.version) if table.num_rows else None
+    if ids is None:
+        return table
+    told = with_clicks(table, ids)
+    sent = pc.min_max(told.filter(told["clicked"])["time"])
+    within = pc.and_(pc.greater_equal(told["time"], sent["min"]), pc.less_equal(told["time"], sent["max"]))
+    known = pc.if_else(within, told["clicked"], pa.scalar(None, pa.bool_()))
+    return told.set_column(told.schema.get_field_index("clicked"), "clicked", known)
 
 
 def _learning(found: DriftReport, champion: Champion, policy: DriftPolicy) -> DriftReport:

@@ -34,7 +34,7 @@ def drift(
     rules = RetrainingPolicy.load(policy or POLICY).drift
     root, now = home_of(home), datetime.now(UTC)
     champion, reference = _known(root, as_json)
-    report = windows.report(settings().predictions_url, champion, reference, now, rules, _clicked(champion))
+    report = windows.report(settings().predictions_url, champion, reference, now, rules)
     if html:
         write_page(html, drift_report.page(report, rules))
     if evidently:
@@ -69,12 +69,3 @@ def _known(root: Path, quiet: bool) -> tuple[Champion, pa.Table]:
         reference = read_reference(reference_of(now.version, root))
     assert reference is not None
     return Champion(now.version, datetime.fromisoformat(now.since)), reference
-
-
-def _clicked(champion: Champion) -> set[str] | None:
-    """The champion's answers that were clicked; None where no click was ever told."""
-    from goodsight.settings import settings
-    from lineage import feedback
-
-    given = feedback.given(settings().predictions_url, champion.since, ["click"])
-    return {each["prediction"] for each in given} or None

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from goodsight.errors import InputError
 from goodsight.files import read_json, write_json
 from goodsight.settings import settings
 from lineage import history, record
-from lineage.feedback import given
+from lineage.feedback import stream
 from lineage.ledger import Ledger
 from pipelines.feedback_plan import SEPARATOR, Label, Plan, Rules, check_size, plan
 
@@ -48,7 +49,7 @@ def planned(name: str, home: Path, rules: Rules = Rules(), accepted: Collection[
     Raises `InputError` when there is none.
     """
     with opened(_catalogue(name, home), home) as (snapshot, revision):
-        return plan(given(settings().predictions_url), snapshot, rules, accepted), revision
+        return plan(_pieces(rules), snapshot, rules, accepted), revision
 
 
 def import_feedback(
@@ -63,18 +64,25 @@ def import_feedback(
         raise InputError("Who accepts a label says why.", "Give --reason.")
     name = _catalogue(name, home)
     with opened(name, home) as (snapshot, revision):
-        made = plan(given(settings().predictions_url), snapshot, rules, accepted)
+        told = _tell(revision, home)  # where the import that made it was killed before it did
+        made = plan(_pieces(rules), snapshot, rules, accepted)
         _check_accepted(made, accepted)
         check_size(made, snapshot.manifest["counts"]["products"], rules)
         if not made.events and not made.changes:
-            return Imported(revision, made, _tell(revision, home, by, reason))
+            return Imported(revision, made, told)
         with tempfile.TemporaryDirectory(dir=home, prefix=".feedback-") as folder:
             _write_changes(made, snapshot, Path(folder) / "changes")
             before = Before(snapshot.digest, erased=erased(name, home))
             manifest = import_update(Path(folder) / "changes", snapshot.folder, Path(folder) / "snapshot", before=before)
             write_json(_record(manifest, home), _provenance(made, manifest, by, reason))
             revision = store(Path(folder) / "snapshot", home, name, revision)
-    return Imported(revision, made, _tell(revision, home, by, reason))
+    return Imported(revision, made, _tell(revision, home))
+
+
+def _pieces(rules: Rules) -> Iterator[Row]:
+    """The feedback that still counts. Days are whole, so that what was over the bounds of a day is over them at every import."""
+    begin = datetime.now(UTC).date() - timedelta(days=rules.days)
+    return stream(settings().predictions_url, datetime.combine(begin, time.min, UTC))
 
 
 def _catalogue(name: str, home: Path) -> str:
@@ -113,7 +121,7 @@ def _provenance(made: Plan, manifest: dict[str, Any], by: str, reason: str) -> d
     return {**version, "events": events, "labels": [vars(label) for label in made.changes]}
 
 
-def _tell(revision: str, home: Path, by: str, reason: str) -> Path | None:
+def _tell(revision: str, home: Path) -> Path | None:
     """The ledger is told of the version, if feedback made it and it was not told before; returns the record of what it brought."""
     version = describe(revision, home)
     path = _record(version, home)
@@ -122,8 +130,9 @@ def _tell(revision: str, home: Path, by: str, reason: str) -> Path | None:
     told = [event for event in Ledger(settings().ledger_url).events("snapshot") if event.payload["name"] == version["name"]]
     if any(event.payload["revision"] == revision for event in told):
         return None
-    counts = {name: len(values) for name, values in read_json(path).items() if name in ("events", "labels")}
-    record.snapshot(version, "feedback", by, reason, feedback={"record": path.name, "sha256": sha256_file(path), **counts})
+    kept = read_json(path)
+    made = {"record": path.name, "sha256": sha256_file(path), **{name: len(kept[name]) for name in ("events", "labels")}}
+    record.snapshot(version, "feedback", kept["by"], kept["reason"], feedback=made)
     return path
 
 

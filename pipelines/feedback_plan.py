@@ -1,16 +1,18 @@
 """What feedback brings to the next version of a catalogue: which clicks and purchases become events, and which products a new category.
 
-Nothing here reads or writes but the snapshot that is asked: pieces of feedback go in as `lineage.feedback.given` tells them. A category
+Nothing here reads or writes but the snapshot that is asked: pieces of feedback go in as `lineage.feedback.stream` tells them. A category
 is a label that models learn from, so one voice alone does not change it: `Rules` say how many must agree, and what they do not settle
-waits for a person. A voice is a visitor where the shop tells its visitors apart, else a key.
+waits for a person. A voice is a visitor where the shop tells its visitors apart, else a key. Who comes again on another day cannot be
+told from somebody else, and so is no second voice.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -23,6 +25,7 @@ from goodsight.errors import RefusedError
 Piece = Mapping[str, Any]
 SEPARATOR = " > "
 FEW_PRODUCTS = 10  # that may always change
+DAYS = 2  # that are held: at midnight pieces of both may come in turns
 TOLD = ("product", "kind", "query", "time", "created")  # what makes two events the same
 
 
@@ -34,6 +37,7 @@ class Rules:
     share: float = 2 / 3  # of all voices on that product that are for it
     most_a_day: int = 1_000  # events of a kind that a product gets with one key
     most_changed: float = 0.05  # of the products of a catalogue that one import may relabel
+    days: int = 365  # before today whose feedback still counts
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class Label:
     state: str
     why: str
     last: str  # time of the last piece
-    pieces: list[dict[str, str]]  # id and prediction of those for the category
+    pieces: list[dict[str, str]]  # id and prediction of those for the category, which may be more than voices
 
 
 @dataclass(frozen=True)
@@ -66,11 +70,11 @@ class Plan:
 
 def plan(pieces: Iterable[Piece], snapshot: Snapshot, rules: Rules = Rules(), accepted: Collection[str] = ()) -> Plan:
     """What the pieces, oldest first, bring to a snapshot; of the products `accepted` a person says that the voices are right."""
-    told = list(pieces)
     products = _Products(snapshot)
     left_out: Counter[str] = Counter()
-    events = list(_events([each for each in told if each["kind"] != "category"], snapshot, products, rules, left_out))
-    labels = _labels([each for each in told if each["kind"] == "category"], products, rules, accepted, left_out)
+    categories: list[Piece] = []
+    events = list(_events(_apart(pieces, categories), snapshot, products, rules, left_out))
+    labels = _labels(categories, products, rules, accepted, left_out)
     return Plan(events, labels, dict(sorted(left_out.items())))
 
 
@@ -100,26 +104,43 @@ class _Products:
         return SEPARATOR.join(self.rows[id]["category_path"])
 
 
-def _events(pieces: list[Piece], snapshot: Snapshot, products: _Products, rules: Rules, left_out: Counter[str]) -> Iterable[Row]:
-    """The events that the snapshot does not have: those within the bounds, oldest first."""
-    known = _known(snapshot, {each["product"] for each in pieces})
-    seen: set[tuple[str, ...]] = set()
-    counts: Counter[tuple[str, ...]] = Counter()
+def _apart(pieces: Iterable[Piece], categories: list[Piece]) -> Iterator[Piece]:
+    """Hands clicks and purchases on, one after the other, and keeps categories, which are few."""
     for piece in pieces:
-        day = piece["received"][:10]
-        alone = (piece["visitor"], piece["product"], piece["kind"], day)
-        with_key = (piece["key"], piece["product"], piece["kind"], day)
+        if piece["kind"] == "category":
+            categories.append(piece)
+        else:
+            yield piece
+
+
+@dataclass
+class _Day:
+    """Events of a day: those that the snapshot has, who did what, and how often it was done with which key."""
+
+    known: set[tuple[Any, ...]]
+    seen: set[tuple[str, ...]] = field(default_factory=set)
+    counts: Counter[tuple[str, ...]] = field(default_factory=Counter)
+
+
+def _events(pieces: Iterable[Piece], snapshot: Snapshot, products: _Products, rules: Rules, left_out: Counter[str]) -> Iterable[Row]:
+    """The events that the snapshot does not have: those within the bounds, oldest first. The last days are held, and no more."""
+    table = snapshot.read("events", TOLD)
+    days = lru_cache(maxsize=DAYS)(lambda day: _Day(_known(table, day)))
+    for piece in pieces:
+        event = _event(piece)
+        day = days(event["created"][:10])
+        alone = (piece["visitor"], piece["product"], piece["kind"])
+        with_key = (piece["key"], piece["product"], piece["kind"])
         if piece["product"] not in products.rows:
             left_out["the catalogue does not have the product"] += 1
-        elif piece["visitor"] and alone in seen:
+        elif piece["visitor"] and alone in day.seen:
             left_out["the visitor did the same that day"] += 1
-        elif counts[with_key] >= rules.most_a_day:
+        elif day.counts[with_key] >= rules.most_a_day:
             left_out["the product had its share with that key that day"] += 1
         else:
-            seen.add(alone)
-            counts[with_key] += 1
-            event = _event(piece)
-            if _same(event) not in known:
+            day.seen.add(alone)
+            day.counts[with_key] += 1
+            if _same(event) not in day.known:
                 yield event
 
 
@@ -138,11 +159,11 @@ def _same(event: Row) -> tuple[Any, ...]:
     return (event["product"], event["kind"], event["query"], *times)
 
 
-def _known(snapshot: Snapshot, products: set[str]) -> set[tuple[Any, ...]]:
-    """The events of these products that the snapshot has: what was imported before is not imported again."""
-    table = snapshot.read("events", TOLD)
-    rows = table.filter(pc.is_in(table["product"], pa.array(sorted(products), pa.string()))).to_pylist()
-    return {tuple(row[name] for name in TOLD) for row in rows}
+def _known(events: pa.Table, day: str) -> set[tuple[Any, ...]]:
+    """The events of a day that a snapshot has: what was imported before is not imported again."""
+    begin = datetime.fromisoformat(day).replace(tzinfo=UTC)
+    of_day = pc.and_(pc.greater_equal(events["created"], begin), pc.less(events["created"], begin + timedelta(days=1)))
+    return {tuple(row[name] for name in TOLD) for row in events.filter(of_day).to_pylist()}
 
 
 def _labels(
@@ -161,18 +182,39 @@ def _labels(
 
 
 def _label(product: str, pieces: list[Piece], products: _Products, rules: Rules, accepted: bool) -> Label:
-    """What the last word of each voice on a product comes to; of categories with as many voices that which was told last."""
-    voices: dict[tuple[str, str], Piece] = {(piece["key"], piece["visitor"]): piece for piece in pieces}
+    """What the last words on a product come to; of categories with as many voices that which was told last."""
     by_category: dict[str, list[Piece]] = defaultdict(list)
-    for piece in sorted(voices.values(), key=lambda piece: piece["received"]):
+    for piece in _last_words(pieces):
         by_category[piece["category"]].append(piece)
-    category, chosen = max(by_category.items(), key=lambda each: (len(each[1]), each[1][-1]["received"]))
-    last = chosen[-1]["time"]
-    state, why = _verdict(product, category, (len(chosen), len(voices)), last, products, rules)
+    voices = {category: _voices(words) for category, words in by_category.items()}
+    category, chosen = max(by_category.items(), key=lambda each: (voices[each[0]], each[1][-1]["received"]))
+    last, votes = chosen[-1]["time"], (voices[category], sum(voices.values()))
+    state, why = _verdict(product, category, votes, last, products, rules)
     if state == "review" and accepted:
         state, why = "accepted", "a person says so"
     sources = [{"feedback": piece["id"], "prediction": piece["prediction"]} for piece in chosen]
-    return Label(product, products.category(product), category, len(chosen), len(voices), state, why, last, sources)
+    return Label(product, products.category(product), category, *votes, state, why, last, sources)
+
+
+def _last_words(pieces: list[Piece]) -> list[Piece]:
+    """The last word of each visitor on each day, and with each key of those who are not told apart; the oldest first."""
+    words = {(piece["key"], piece["visitor"], _day_of_visitor(piece)): piece for piece in pieces}
+    return sorted(words.values(), key=lambda piece: piece["received"])
+
+
+def _voices(words: list[Piece]) -> int:
+    """How many people these last words are of, at least: with each key those of the day that has the most, as on another day the same
+    may come again; and one more who is not told apart."""
+    counts = Counter((piece["key"], _day_of_visitor(piece)) for piece in words)
+    most: dict[tuple[str, bool], int] = {}
+    for (key, day), count in counts.items():
+        most[key, bool(day)] = max(count, most.get((key, bool(day)), 0))
+    return sum(most.values())
+
+
+def _day_of_visitor(piece: Piece) -> str:
+    """The day on which its visitor is told from others (`lineage.feedback_log` makes the digest by it); empty without one."""
+    return str(piece["received"][:10]) if piece["visitor"] else ""
 
 
 def _verdict(product: str, category: str, votes: tuple[int, int], last: str, products: _Products, rules: Rules) -> tuple[str, str]:

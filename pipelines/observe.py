@@ -1,6 +1,6 @@
 """Everything that a decision needs, looked up: ledger, versions of the data, runs, traffic, feedback.
 
-What cannot be seen is told as unknown and ends no look: a trigger that needs it does not fire, and without champion, data or runs
+What cannot be seen is told as unknown and ends no look: a trigger that needs it does not fire, and without champion, data, runs or rollout
 nothing starts.
 """
 
@@ -27,8 +27,8 @@ from pipelines.starting import Platform
 
 MADE_BY = ("validate", "features", "pretrain", "finetune")  # the steps that a model comes of
 RATES = {"category_accuracy": ("correct", "judged"), "click_rate": ("clicked", "searches")}
-WINDOWS = 4  # of drift that are kept beside a decision
-RUNS = 12  # that are looked at
+WINDOWS = 4  # of drift that are kept beside a decision, at least
+RUNS = 12  # that are looked at, at least
 VERSIONS = 8  # of the data
 HOUR = 3600.0
 T = TypeVar("T")
@@ -70,12 +70,12 @@ def observe(policy: RetrainingPolicy, platform: Platform, now: datetime, request
     unmeasured: Drifted = (before.drift if before else (), None)
     windows, report = look.at(observation.DRIFT, lambda: _drift(look, champion), unmeasured)
     rates: tuple[Rate, ...] = look.at(observation.RATES, lambda: _rates(look, champion), ())
-    rollout = look.at("rollout", lambda: _rollout(look), "")
+    rollout = look.at(observation.ROLLOUT, lambda: _rollout(look), "")
     return Observation(
         now=now,
         sequence=last.seq if last else 0,
         report=report,
-        previous=datetime.fromisoformat(last.time) if last else None,
+        previous=before.now if before else None,
         first=(before.first if before else None) or now,
         champion=champion,
         data=data,
@@ -214,11 +214,21 @@ def change(root: Path, before: str, after: str) -> tuple[float, int]:
 
 
 def _runs(look: Look, platform: Platform, started: list[Event]) -> tuple[Run, ...]:
-    """The newest runs that home and the ledger tell of, with what the platform says of those without an end; oldest first."""
+    """The newest runs that home and the ledger tell of, with what the platform says of those without an end; oldest first.
+
+    All of the last 24 hours are among them, which the budget counts, and the one that was decided last, which is lost if it is not.
+    """
     from lineage.runs import list_runs
 
     makers = {event.payload["run_id"]: _seen_makers(event) for event in started}
-    found = {run.run_id: _run(run, makers.get(run.run_id, {})) for run in list_runs(look.root, settings().ledger_url)[:RUNS]}
+    decided = {event.payload["run_id"]: event.payload["asked"] for event in started}
+    last = started[-1].payload["run_id"] if started else ""
+    found = {}
+    for place, each in enumerate(list_runs(look.root, settings().ledger_url)):
+        of_today = look.now - datetime.fromisoformat(each.since or each.started) < timedelta(days=1)
+        if place < RUNS or of_today or each.run_id == last:
+            told = replace(each, asked=each.asked or decided.get(each.run_id, {}))  # a run on a cluster does not tell itself
+            found[each.run_id] = _run(told, makers.get(each.run_id, {}))
     for name, state, began in platform.going():
         run = found.get(name)
         if run is None:
@@ -266,12 +276,11 @@ def _drift(look: Look, champion: Champion | None) -> Drifted:
     report = _report(look, champion)
     if report["state"] not in ("compared", "learning"):
         return known, report
-    return (*known, Window.of(report, look.now))[-WINDOWS:], report
+    return (*known, Window.of(report, look.now))[-max(WINDOWS, look.policy.drift.consecutive) :], report
 
 
 def _report(look: Look, champion: Champion) -> dict[str, Any]:
     """What differs now from what the champion was made for."""
-    from lineage import feedback
     from monitoring import windows
     from pipelines.reference import reference_of
     from serving.reference import read_reference
@@ -279,10 +288,8 @@ def _report(look: Look, champion: Champion) -> dict[str, Any]:
     reference = read_reference(reference_of(champion.version, look.root))
     if reference is None:
         raise GoodsightError(f"The reference of version {champion.version} is not whole.", "It is made again at the next look.")
-    given = feedback.given(settings().predictions_url, champion.since, ["click"])
-    clicked = {each["prediction"] for each in given} if given else None
     now = windows.Champion(champion.version, champion.since)
-    told: dict[str, Any] = windows.report(settings().predictions_url, now, reference, look.now, look.policy.drift, clicked).to_json()
+    told: dict[str, Any] = windows.report(settings().predictions_url, now, reference, look.now, look.policy.drift).to_json()
     return told
 
 
@@ -300,7 +307,9 @@ def _rates(look: Look, champion: Champion | None) -> tuple[Rate, ...]:
     if since >= look.now:
         return ()
     url, version = settings().predictions_url, champion.version
-    first, last = feedback.figures(url, champion.since, learned, version), feedback.figures(url, since, look.now, version)
+    names = {part for name in wanted for part in RATES[name]}
+    first = feedback.figures(url, champion.since, learned, version, names)
+    last = feedback.figures(url, since, look.now, version, names)
     rates = ((name, *RATES[name]) for name in dict.fromkeys(wanted))
     return tuple(Rate(name, int(last[part]), int(last[all_]), int(first[part]), int(first[all_])) for name, part, all_ in rates)
 

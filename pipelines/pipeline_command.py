@@ -77,7 +77,7 @@ def schedule(
     architecture: Architecture = "commercemm",
     size: Size = "small",
     seed: Seed = 17,
-    release: Release = "rollout",
+    release: Release = "switch",
     policy: Policy = None,
     arguments: Arguments = "{}",
     experiment: Experiment = "goodsight",

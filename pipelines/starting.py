@@ -78,8 +78,8 @@ class OnKubeflow:
             self.kubeflow.submit("retrain", {**asked, "run_id": run_id}, self.service_account, name=run_id)
 
     def going(self) -> list[tuple[str, str, datetime | None]]:
-        """The newest runs of the experiment; those that nobody named go by their id, as the ledger has them."""
-        told = self.kubeflow.newest()
+        """The newest retrainings of the experiment; those that nobody named go by their id, as the ledger has them."""
+        told = self.kubeflow.newest("retrain")
         return [(name if name.startswith("retrain-") else run, ENDED.get(state, "RUNNING"), began) for run, name, state, began in told]
 
     def wait(self) -> None:

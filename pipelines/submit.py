@@ -25,7 +25,7 @@ from pipelines.compile import Name, compile_pipeline
 
 if TYPE_CHECKING:
     import kfp
-    from kfp_server_api import V2beta1PipelineTaskDetail, V2beta1RecurringRun
+    from kfp_server_api import V2beta1PipelineTaskDetail, V2beta1RecurringRun, V2beta1Run
 
 STEP = "-component"  # how the names of tasks end that are steps; the others are Kubeflow's own
 ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
@@ -107,15 +107,19 @@ class Kubeflow:
         """The ids of the runs of this name."""
         return [run for run, told, _, _ in self._runs({"key": "name", "operation": "EQUALS", "stringValue": name}) if told == name]
 
-    def newest(self) -> list[tuple[str, str, str, datetime | None]]:
-        """Id, name, state and beginning of the newest runs, as many as a page has; a run that waits is PENDING."""
-        return self._runs()
+    def newest(self, pipeline: Name) -> list[tuple[str, str, str, datetime | None]]:
+        """Id, name, state and beginning of the newest runs of a pipeline, as many as a page has; a run that waits is PENDING.
 
-    def _runs(self, predicate: dict[str, Any] | None = None) -> list[tuple[str, str, str, datetime | None]]:
+        One whose pipeline Kubeflow does not tell is among them.
+        """
+        return self._runs(pipeline=pipeline)
+
+    def _runs(self, predicate: dict[str, Any] | None = None, pipeline: str = "") -> list[tuple[str, str, str, datetime | None]]:
         asked = {"filter": json.dumps({"predicates": [predicate]})} if predicate else {}
         with self._answers():
             page = self._client.list_runs(experiment_id=self._experiment, page_size=PAGE, sort_by="created_at desc", **asked)
-        return [(run.run_id, run.display_name or "", run.state or "PENDING", run.created_at) for run in page.runs or []]
+        found = [run for run in page.runs or [] if not pipeline or _pipeline_of(run) in ("", f"goodsight-{pipeline}")]
+        return [(run.run_id, run.display_name or "", run.state or "PENDING", run.created_at) for run in found]
 
     def cancel(self, run_id: str) -> None:
         """Asks Kubeflow to end a run: its steps get a SIGTERM. Raises `NotFoundError` when there is no such run."""
@@ -222,6 +226,12 @@ def _explained(status: int, reason: str, endpoint: str, missing: str = "") -> Go
     if status >= 500 or status == 429:
         return BusyError(f"{endpoint} fails ({status} {reason}).", "Try again later.")
     return InputError(f"{endpoint} refuses ({status} {reason}).", "Is it the endpoint of Kubeflow Pipelines 2?")
+
+
+def _pipeline_of(run: V2beta1Run) -> str:
+    """The name that the pipeline of a run has in its specification; empty where the run has none."""
+    spec = run.pipeline_spec or {}
+    return str((spec.get("pipeline_spec", spec).get("pipelineInfo") or {}).get("name", ""))
 
 
 def _schedule(run: V2beta1RecurringRun) -> dict[str, Any]:

@@ -71,7 +71,7 @@ class Teller:
     def _ended(self, run: Run) -> None:
         if run.state == "SUCCEEDED" and run.verdict == "promote":
             title, severity = f"Goodsight has a new model, from {run.revision}", "success"
-        elif run.state == "SUCCEEDED" and not run.refused:
+        elif run.state == "SUCCEEDED" and run.verdict == "reject":
             title, severity = f"The gate rejected a candidate from {run.revision}", "warning"
         elif run.state == "FAILED":
             title, severity = f"A retraining on {run.revision} failed", "failure"
@@ -99,17 +99,19 @@ class Teller:
     def _update(self, made: Decision) -> None:
         if self.metrics is None:
             return
-        from lineage import feedback
-        from lineage.runs import list_runs
+        from lineage import feedback, runs
 
         seen = made.seen
         champion = {"version": seen.champion.version, "since": seen.champion.since.isoformat()} if seen.champion else None
+        told = {run.run_id: run for run in runs.list_runs(settings().root, settings().ledger_url)}
+        for run in [run for run in seen.runs if run.state == "RUNNING"]:  # on a cluster it has told nothing yet
+            told.setdefault(run.run_id, runs.Run(run.run_id, run.state, run.started.isoformat(), since=run.started.isoformat()))
         validations = history.of_kind(settings().ledger_url, "validation").events
         since = max(EPOCH, seen.now - timedelta(days=FEEDBACK_DAYS))
         self.metrics.update(
             decision=made.to_json(),
             champion=champion,
-            runs=[run.to_json() for run in list_runs(settings().root, settings().ledger_url)],
-            feedback=feedback.figures(settings().predictions_url, since, seen.now),
+            runs=[run.to_json() for run in told.values()],
+            feedback=feedback.figures(settings().predictions_url, since, seen.now, names=feedback.SAID),
             data=validations[-1].payload if validations else None,
         )

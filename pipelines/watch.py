@@ -73,6 +73,7 @@ class Controller:
         left = Constraint("leader", True, {}, "It is left to the controller that leads.")
         held = replace(made, decision="hold", run_id=None, asked={}, constraints=[*made.constraints, left])
         keep(held)
+        self.teller.tell(held)  # what ended before this decision is behind the next one
         return held
 
 
@@ -112,6 +113,7 @@ class Loop:
         """One look and the time until something happens. Returns the seconds to pause before the next one."""
         try:
             made = self.controller.look(leads=lambda: self.leadership.take())
+            every = RetrainingPolicy.load(self.controller.policy).every_minutes * 60
         except ConflictError as error:
             self.say(error.message)
             return 0.0
@@ -119,7 +121,6 @@ class Loop:
             return self._failed(error)
         self.failures = 0
         self.say(f"{made.decision}: {made.reason}")
-        every = RetrainingPolicy.load(self.controller.policy).every_minutes * 60
         self._write({"decision": made.decision, "reason": made.reason, "run_id": made.run_id, "next_seconds": every})
         self._wait(every)
         return 0.0

@@ -4,7 +4,10 @@ from typing import Any
 
 
 def finish(run_id: str, revision: str, state: str, error: str, **figures: Any) -> None:
-    """Appends one `run` event, with the `figures` of the steps, and deletes a TrainJob that the run left: its step may have been killed."""
+    """Appends one `run` event, with the `figures` of its steps and what they came to, and deletes a TrainJob that the run left.
+
+    The step that made it may have been killed.
+    """
     from components.train_job import delete_jobs_of
     from goodsight.settings import settings
     from lineage import record

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from components import figures, shell
+from components.steps.finish import finish
+from goodsight.files import write_json
 from goodsight.settings import RUN_ID, settings
-from lineage import record, runs
+from lineage import history, record, runs
 
 USED = {"seconds": 100.0, "cpu_seconds": 10.0, "gpu_seconds": 0.0, "peak_rss_bytes": 2**30}
 
@@ -33,6 +35,24 @@ def test_steps_that_ran_in_pods_are_told_in_their_order_with_time_and_money(home
     assert [(step.name, step.state) for step in run.steps] == [("resolve", "SUCCEEDED"), ("gate", "FAILED")]
     assert all(step.cpu_seconds and step.peak_rss_bytes and step.cost for step in run.steps) and run.currency
     assert run.cost == sum(step.cost or 0.0 for step in run.steps)
+
+
+def test_what_the_steps_came_to_is_told_with_the_run(home: Path, tmp_path: Path) -> None:
+    for name, came in (("resolve", {"revision": "shop-2"}), ("validate", {"data_verdict": "passed"}), ("register", {"version": "4"})):
+        with shell.step(name) as told:
+            told.update(came)
+    verdict = tmp_path / "verdict.json"
+    check = {"p": 0.01, "slice": "all", "metric": "leaf_accuracy", "difference": 0.015}
+    judged = {"decision": "promote", "primary": "leaf_accuracy", "checks": [check], "candidate": {"digest": "d" * 64, "snapshot": "e" * 64}}
+    write_json(verdict, judged)
+    with shell.step("gate") as told:
+        told.update(figures.of_verdict(verdict))
+    finish("retrain-1", **{"revision": "newest", "state": "SUCCEEDED", "error": "", **figures.of_run("c-1")})
+    (run,) = runs.list_runs(home, settings().ledger_url)
+    assert (run.run_id, run.revision, run.data_verdict, run.verdict, run.version) == ("retrain-1", "shop-2", "passed", "promote", "4")
+    assert run.ended and run.started < run.ended
+    (event,) = history.about(settings().ledger_url, "d" * 64).of("run")
+    assert event.payload["gain"] == {"metric": "leaf_accuracy", "points": 1.5}
 
 
 def test_the_pods_of_a_train_job_count_for_what_they_had(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

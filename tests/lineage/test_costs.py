@@ -73,6 +73,8 @@ def test_attempts_of_one_run_are_one_run_with_all_their_money(home: Path) -> Non
     ran("r-1", 2.0, spent=1.5)  # with an attempt that was lost and told nothing
     found = economy(sources(home), SECOND, "EUR")
     assert (found["runs"], found["cost"]) == (1, 3.5)
+    one = cost_of("r-1", sources(home))
+    assert (one["state"], one["cost"]) == ("SUCCEEDED", 3.5)
 
 
 def test_two_currencies_are_not_added(home: Path) -> None:

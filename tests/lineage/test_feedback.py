@@ -15,7 +15,8 @@ from hypothesis import given as drawn
 from hypothesis import strategies as st
 
 from goodsight.errors import BusyError, ConflictError, GoodsightError, InputError, NotFoundError
-from lineage.feedback import FIGURES, by_day, clicked, figures, given, of_prediction
+from lineage import feedback
+from lineage.feedback import FIGURES, by_day, clicked, figures, given, of_prediction, stream
 from lineage.feedback_log import FeedbackLog, Given, Limits
 from lineage.predictions import Prediction, PredictionLog, new_id, now
 from tests.lineage.test_predictions import LAMP, SOFA, made, url
@@ -185,9 +186,37 @@ def test_figures_are_by_the_day_of_the_answers(database: str) -> None:
         "predictions": 5, "judged": 3, "correct": 2, "corrections": 2
     }  # fmt: skip
     assert figures(database, *ALWAYS, version="8")["judged"] == 1 and figures(database, *ALWAYS, version="9") == UNSAID
-    assert clicked(database, *ALWAYS) == {one} and clicked(database, ago(hours=12), ago(hours=-1)) == set()
+    assert clicked(database, *ALWAYS) == {one}
+    assert clicked(database, ago(hours=12), ago(hours=-1)) is None, "other feedback does not tell that clicks are sent"
     assert clicked(database, ago(hours=-1), ago(hours=-2)) is None
     assert figures(database, ago(hours=12), datetime.now(UTC) + timedelta(hours=1))["judged"] == 2
+
+
+def test_answers_are_not_counted_for_figures_of_what_was_said(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    right, wrong = logged(database, categorized(), categorized())
+    log = FeedbackLog(database)
+    for id, category in ((right, "Seating"), (wrong, "Beds")):
+        log.give(Given(id, "category", category=category))
+    asked: list[str] = []
+    read = feedback.rows
+    monkeypatch.setattr(feedback, "rows", lambda url, query, **values: asked.append(query) or read(url, query, **values))
+    assert figures(database, *ALWAYS, names=("correct", "judged")) == {"correct": 1, "judged": 2}
+    assert by_day(database, *ALWAYS, names=("judged",)) == [{"day": now()[:10], "judged": 2}]
+    assert asked and not [query for query in asked if "FROM predictions" in query]
+    assert figures(database, *ALWAYS, names=("predictions",)) == {"predictions": 2}
+    assert [query for query in asked if "FROM predictions" in query]
+
+
+def test_pieces_come_one_after_the_other_page_by_page(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feedback, "PAGE", 2)
+    assert list(stream(database, "1970-01-01")) == []
+    log, ids = FeedbackLog(database), logged(database, *(made() for _ in range(5)))
+    pieces = [log.give(Given(id, "click", SOFA)).id for id in ids]
+    log.withdraw("a slip", "Ada", pieces[2:3])
+    assert [each["id"] for each in stream(database, "1970-01-01")] == pieces[:2] + pieces[3:]
+    newer = given(database)[2]["received"]
+    assert [each["id"] for each in stream(database, newer)] == pieces[3:]
+    assert list(stream(database, ago(hours=-1))) == []
 
 
 def test_what_is_withdrawn_counts_no_more(database: str) -> None:

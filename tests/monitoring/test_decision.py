@@ -125,6 +125,26 @@ def test_a_decided_run_that_is_not_there_is_started_again_under_its_id() -> None
         assert decide(policy(), seen(started=started, runs=(ran(HOUR, state, run_id="retrain-x-7"),))).decision == "wait"
 
 
+@pytest.mark.parametrize(
+    ("text", "more", "by"),
+    [
+        ("quiet_hours: [{from: '08:00', to: '18:00'}]", {}, "quiet-hours"),
+        ("", {"rollout": "4"}, "rollout"),
+        ("", {"runs": (ran(HOUR, "RUNNING"),)}, "running"),
+    ],
+)
+def test_a_lost_run_waits_for_a_time_at_which_runs_start(text: str, more: dict[str, object], by: str) -> None:
+    started = Start("retrain-x-7", NOW - HOUR, {"revision": "shop-bbbb"})
+    assert decide(policy(text), seen(**{"started": started, **more})).held_by == [by]
+    asked = decide(policy(text), seen(**{"started": replace(started, triggers=("manual",)), **more}))
+    assert asked.held_by == ([] if by == "quiet-hours" else [by]), "a person's run keeps what a person may"
+
+
+def test_a_rollout_that_cannot_be_read_holds_what_is_due() -> None:
+    made = decide(policy(), seen(data=(OLD, NEW), unknown={"rollout": "rollout.json is no JSON"}))
+    assert made.held_by == ["sight"] and "rollout.json is no JSON" in made.reason
+
+
 def test_a_run_that_is_lost_again_and_again_waits_longer_each_time_and_is_given_up() -> None:
     given = policy("retries: {most: 3, first_minutes: 10, factor: 2}")
     lost = ran(HOUR, "LOST", run_id="r")

@@ -30,6 +30,8 @@ def test_the_policy_of_this_release_is_whole_and_names_each_of_its_triggers() ->
         ("triggers: {manual: {kind: snapshot}}", "cannot be called 'manual'"),
         (TWO + "budget: {runs: -1}", "budget.runs"),
         (TWO + "quiet_hours: [{from: '25:00', to: '06:00'}]", "quiet_hours.0.from"),
+        (TWO + "quiet_hours: [{from: 22:00, to: '06:00'}]", "write it in quotes"),  # YAML reads 1320
+        (TWO + "quiet_hours: [{from: '22:00Z', to: '06:00'}]", "without a zone"),
         (TWO + "drift: {alpha: 2}", "drift.alpha"),
         ("triggers: [", "cannot be read"),
         ("", "is wrong at the whole file"),

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from lineage.feedback_log import FeedbackLog, Given, Limits
 from lineage.predictions import Prediction, PredictionLog
 from lineage.traffic import TRAITS
+from monitoring.drift import Finding
 from monitoring.drift_policy import DriftPolicy, Window
 from monitoring.windows import Champion, baseline, current, report
 from tests.monitoring.traffic import BEGIN, Row, traffic
@@ -101,10 +103,52 @@ def test_of_much_traffic_a_part_is_taken_that_is_spread_over_the_window(url: str
     assert min(times) < at(0.01) and max(times) > at(0.8)
 
 
-def test_clicks_are_those_of_the_ids_that_are_given(url: str, fill: Fill) -> None:
+def click(url: str, day: float, numbers: range, seed: int = 1) -> None:
+    """Clicks of those searches that `fill` logged at this day."""
+    log = FeedbackLog(url, Limits(days=36_500))
+    search = traffic(max(numbers) + 1, seed)["task"].to_pylist()
+    for number in numbers:
+        if search[number] == "search":
+            assert log.give(Given(f"{day}-{seed}-{number}", "click", "p1")).new
+
+
+def no_click(url: str, day: float) -> Finding | None:
+    found = report(url, CHAMPION, traffic(1_500, 9), at(day), POLICY)
+    return next((each for each in found.findings if each.name == "no_click"), None)
+
+
+def test_fewer_clicks_than_in_the_first_days_are_drift(url: str, fill: Fill) -> None:
     fill(600, 0.0)
     fill(600, 1.1, seed=2)
-    ids = {f"0.0-1-{number}" for number in range(600) if number % 2}
-    found = report(url, CHAMPION, traffic(1_500, 9), at(1.6), POLICY, ids)
-    [clicks] = [each for each in found.drifted if each.name == "no_click"]
-    assert clicks.now == {"rate": 1.0} and clicks.before and 0.4 < clicks.before["rate"] < 0.6
+    click(url, 0.0, range(0, 600, 2))
+    click(url, 1.1, range(0, 600, 20), seed=2)
+    found = no_click(url, 1.6)
+    assert found and found.drifted and found.now and found.now["rate"] > 0.9
+    assert found.before and 0.4 < found.before["rate"] < 0.6
+
+
+@pytest.mark.parametrize("begun", [1.1, 0.0], ids=["in week two", "in the midst of the first days"])
+def test_a_shop_that_begins_to_send_clicks_is_no_drift(url: str, fill: Fill, begun: float) -> None:
+    fill(1_200, 0.0)
+    fill(600, 1.1, seed=2)
+    assert no_click(url, 1.6) is None, "nobody knows of any click"
+    if begun == 0.0:
+        click(url, 0.0, range(600, 1_200, 3))
+    click(url, 1.1, range(0, 600, 3), seed=2)
+    found = no_click(url, 1.6)
+    if begun == 0.0:
+        assert found and not found.drifted and found.before and 0.6 < found.before["rate"] < 0.7
+    else:
+        assert found is None
+
+
+def test_answers_after_the_last_click_are_not_judged(url: str, fill: Fill) -> None:
+    fill(600, 0.0)
+    fill(1_200, 1.1, minutes=0.5, seed=2)
+    click(url, 0.0, range(0, 600, 3))
+    click(url, 1.1, range(0, 600, 3), seed=2)  # the others are sent at night
+    found = no_click(url, 1.6)
+    assert found and not found.drifted and found.now and 0.6 < found.now["rate"] < 0.7
+    log = FeedbackLog(url)
+    log.withdraw("a script", "Ada", key="")
+    assert no_click(url, 1.6) is None

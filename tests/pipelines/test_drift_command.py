@@ -10,7 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from goodsight.settings import settings
+from lineage.feedback_log import FeedbackLog, Given
 from lineage.predictions import PredictionLog
+from lineage.traffic import read
 from monitoring.windows import Champion
 from pipelines import drift_command
 from pipelines.command import app
@@ -54,6 +56,18 @@ def test_the_report_as_json_by_another_policy(home: Path) -> None:
     (home / "calm.yaml").write_text("\n".join(lines))
     calm = json.loads(drift("--json", "--policy", str(home / "calm.yaml")))
     assert calm["state"] == "compared" and "brightness" not in {each["name"] for each in calm["findings"]}
+
+
+def test_a_shop_that_begins_to_send_clicks_is_no_drift(home: Path) -> None:
+    log, url = FeedbackLog(settings().predictions_url), settings().predictions_url
+    searches = read(url, SINCE, NOW, task="search").to_pylist()
+    for each in [each for each in searches if each["time"] > NOW - timedelta(days=1)][::2]:
+        log.give(Given(each["id"], "click", "p1"))
+    assert "no_click" not in {each["name"] for each in json.loads(drift("--json"))["findings"]}
+    for each in [each for each in searches if each["time"] < SINCE + timedelta(days=1)][::2]:
+        log.give(Given(each["id"], "click", "p1"))
+    [found] = [each for each in json.loads(drift("--json"))["findings"] if each["name"] == "no_click"]
+    assert not found["drifted"] and 0.4 < found["before"]["rate"] < 0.6 and 0.4 < found["now"]["rate"] < 0.6
 
 
 def test_without_a_champion_the_command_says_what_to_do(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -192,6 +194,25 @@ def test_one_visitor_and_one_key_count_within_bounds(shop: Shop) -> None:
     assert import_feedback("shop", shop.home, "Ada", rules).made.events == [] and len(shop.events()) == 6
 
 
+def test_what_is_older_than_a_year_counts_no_more(shop: Shop) -> None:
+    """Days are whole: what was over the bound of the first day stays out."""
+    ids = [shop.click(product, visitor="ann") for product in ("p1", "p1", "p2")] + [shop.correct("p4", CHAIRS, key) for key in ("a", "b")]
+    day = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=Rules().days)
+    moments = dict(zip(ids, [day, day + timedelta(hours=23), day - timedelta(microseconds=1)], strict=False))
+    moments[ids[3]] = day - timedelta(hours=1)
+    with contextlib.closing(sqlite3.connect(shop.url.removeprefix("sqlite:///"))) as connection, connection:
+        for id, moment in moments.items():
+            time = moment.isoformat(timespec="microseconds")
+            connection.execute("UPDATE feedback SET received = ?, time = ? WHERE id = ?", (time, time, id))
+    made, _ = planned("shop", shop.home)
+    assert [each["feedback"] for each in made.events] == ids[:1] and made.left_out == {"the visitor did the same that day": 1}
+    assert [(label.product, label.voices, label.of) for label in made.labels] == [("p4", 1, 1)]
+    older, _ = planned("shop", shop.home, Rules(days=366))
+    assert [each["feedback"] for each in older.events] == [ids[0], ids[2]] and [label.state for label in older.labels] == ["ready"]
+    assert len(import_feedback("shop", shop.home, "Ada").made.events) == 1
+    assert import_feedback("shop", shop.home, "Ada").made.events == []
+
+
 def test_a_campaign_is_refused(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipelines.feedback_plan.FEW_PRODUCTS", 2)
     for id in ("p0", "p2", "p4"):
@@ -213,16 +234,28 @@ def test_stopped_anywhere_it_is_told_once(shop: Shop, monkeypatch: pytest.Monkey
     def stopped(*_: Any, **__: Any) -> Any:
         raise KeyboardInterrupt
 
-    for place in ("import_update", "store", "_tell"):
+    for place in ("import_update", "store", "sha256_file"):  # the last one is asked for what the ledger is told
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(feedback, place, stopped)
             import_feedback("shop", shop.home, "Ada")
-        assert (resolve("shop", shop.home) == before) is (place != "_tell")
+        assert (resolve("shop", shop.home) == before) is (place != "sha256_file")
     assert "feedback" not in [event.payload["how"] for event in Ledger(settings().ledger_url).events("snapshot")]
     done = import_feedback("shop", shop.home, "Ada")
     assert done.made.events == [] and len(shop.events()) == 1, "the version was there already"
     assert done.record and [event.payload["how"] for event in Ledger(settings().ledger_url).events("snapshot")] == ["feedback"]
     assert import_feedback("shop", shop.home, "Ada").record is None
+
+
+def test_a_version_whose_import_was_killed_is_told_though_more_feedback_came(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.click("p1")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(feedback, "sha256_file", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        import_feedback("shop", shop.home, "Ada")
+    killed = resolve("shop", shop.home)
+    shop.click("p2")
+    done = import_feedback("shop", shop.home, "Bob")
+    told = [(event.payload["revision"], event.actor) for event in Ledger(settings().ledger_url).events("snapshot")]
+    assert told == [(killed, "Ada"), (done.revision, "Bob")]
 
 
 def test_a_version_that_came_meanwhile_is_not_lost(shop: Shop, catalogue: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import tempfile
-from collections import Counter
+import weakref
+from collections import Counter, UserDict
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -86,19 +89,67 @@ def test_in_parts_or_at_once_each_piece_is_an_event_once(parent: Snapshot, piece
     assert all(product != "p-none" for product, *_ in found)
 
 
+def voices(words: dict[tuple[str, str, str], dict[str, Any]]) -> Counter[str]:
+    """By category, of last words by key, visitor and day: the sum over keys of the most visitors of a day, and of a word without."""
+    votes: Counter[str] = Counter()
+    for category, key in itertools.product(CATEGORIES, {key for key, *_ in words}):
+        days = [day for (by, _, day), each in words.items() if by == key and each["category"] == category]
+        votes[category] += max((days.count(day) for day in days if day), default=0) + days.count("")
+    return +votes
+
+
 @given(PIECES, st.integers(1, 3))
 @settings(max_examples=50)
 def test_no_label_changes_by_itself_without_enough_voices(parent: Snapshot, pieces: list[dict[str, Any]], agree: int) -> None:
     made = plan(pieces, parent, Rules(agree=agree))
     for label in made.labels:
         about = [each for each in pieces if each["product"] == label.product and each["category"]]
-        said = {(each["key"], each["visitor"]): each["category"] for each in about}
-        votes = Counter(said.values())
-        assert (label.voices, label.of) == (votes[label.category], len(said)) and label.voices == max(votes.values())
-        assert label.was != label.category and len(label.pieces) == label.voices
+        words = {(each["key"], each["visitor"], each["received"][:10] if each["visitor"] else ""): each for each in about}
+        votes = voices(words)
+        assert (label.voices, label.of) == (votes[label.category], sum(votes.values())) and label.voices == max(votes.values())
+        said = {each["id"] for each in words.values() if each["category"] == label.category}
+        assert label.was != label.category and {each["feedback"] for each in label.pieces} == said
         enough = label.voices >= agree and label.voices / label.of >= 2 / 3
         assert (label.state == "ready") is (enough and label.category != CATEGORIES[2]), "nothing is in Beds yet"
     assert made.changes == [label for label in made.labels if label.state == "ready"]
+
+
+def test_a_visitor_of_two_days_is_one_voice(parent: Snapshot) -> None:
+    """The digest of a visitor is another one every day."""
+    other, is_ = CATEGORIES[:2]
+    days = [piece(0, "category", "p0", "shop", "ann-1", other), piece(3, "category", "p0", "shop", "ann-2", other)]
+    [label] = plan(days, parent).labels
+    assert (label.voices, label.of, label.state, label.why) == (1, 1, "review", "fewer than 2 voices say so")
+    assert len(label.pieces) == 2 and label.last == days[1]["time"]
+    [label] = plan([*days, piece(4, "category", "p0", "shop", "bob-2", other)], parent).labels
+    assert (label.voices, label.of, label.state) == (2, 2, "ready"), "these two came on one day"
+    [label] = plan([*days, piece(4, "category", "p0", "desk", "bob-2", other)], parent).labels
+    assert (label.voices, label.of, label.state) == (2, 2, "ready"), "each key has its own visitors"
+    [label] = plan([*days, piece(4, "category", "p0", "shop", "ann-2", is_), piece(5, "category", "p0", "", "", other)], parent).labels
+    assert (label.voices, label.of, len(label.pieces)) == (2, 3, 2), "only the last word of a day counts"
+
+
+def test_pieces_are_not_held(parent: Snapshot) -> None:
+    """Of a thousand days' clicks that are left out anyway no more than a few are there at once."""
+    there: weakref.WeakSet[Held] = weakref.WeakSet()
+    most = 0
+
+    def pieces() -> Iterator[Held]:
+        nonlocal most
+        for at in range(0, 3_000, 3):
+            each = Held(piece(at, "click", "p-none", "a", "ann", ""))
+            there.add(each)
+            most = max(most, len(there))
+            yield each
+
+    assert plan(pieces(), parent).left_out == {"the catalogue does not have the product": 1_000}
+    assert most < 10
+
+
+class Held(UserDict[str, Any]):
+    """A piece that can be watched."""
+
+    __hash__ = object.__hash__  # type: ignore[assignment]
 
 
 def test_the_size_of_an_import_is_bounded_by_the_catalogue() -> None:

@@ -131,7 +131,7 @@ def test_a_schedule_set_twice_is_one(kubeflow: Kubeflow) -> None:
     (kept,) = kubeflow.recurring.values()
     assert kept["trigger"]["cron_schedule"]["cron"] == "0 0 3 * * 1"
     assert (kept["max_concurrency"], kept["no_catchup"], kept["mode"]) == (1, True, "ENABLE")
-    assert kept["runtime_config"]["parameters"]["release"] == "rollout"  # nobody is there to see it switch
+    assert kept["runtime_config"]["parameters"]["release"] == "switch"  # a rollout needs one machine
 
 
 def test_a_schedule_set_otherwise_takes_the_place_of_the_one_before(kubeflow: Kubeflow) -> None:

@@ -46,6 +46,11 @@ def test_how_runs_ended_since_the_look_before_is_told_and_what_was_before_is_not
     assert told(teller, runs=runs) == {"run new SUCCEEDED", "run bad FAILED"}
 
 
+def test_what_the_gate_said_is_told_and_what_nobody_knows_is_not(teller: Teller) -> None:
+    runs = (ran(1.5 * HOUR, run_id="told", revision="x", verdict="reject"), ran(1.2 * HOUR, run_id="silent", revision="y", verdict=""))
+    assert told(teller, runs=runs) == {"run told SUCCEEDED"}
+
+
 def test_refused_data_are_told(teller: Teller) -> None:
     bad = Data("shop-cccc", "d" * 64, NOW - HOUR, 0.0, refused="40% of the rows are in quarantine")
     assert told(teller, data=(OLD, bad)) == {"data shop-cccc"}
@@ -67,3 +72,12 @@ def test_the_decision_is_in_the_metrics(teller: Teller) -> None:
     text = teller.metrics.text().decode()
     assert 'goodsight_trigger_fired{kind="snapshot",trigger="new-data"} 1.0' in text
     assert 'goodsight_champion{version="3"} 1.0' in text
+
+
+def test_a_run_that_only_its_platform_knows_is_in_the_metrics(teller: Teller) -> None:
+    told(teller, runs=(ran(30 * HOUR, "RUNNING", run_id="on-a-cluster"),))
+    assert teller.metrics is not None
+    text = teller.metrics.text().decode()
+    assert "goodsight_run_going 1.0" in text
+    (began,) = [float(line.split()[1]) for line in text.splitlines() if line.startswith("goodsight_run_started_timestamp_seconds ")]
+    assert began == (NOW - 30 * HOUR).timestamp()

@@ -15,9 +15,12 @@ from typer.testing import CliRunner
 
 from goodsight.errors import BusyError, GoodsightError, InputError
 from goodsight.settings import settings
-from lineage import record
+from lineage import feedback, record
+from lineage.feedback_log import FeedbackLog, Given
 from lineage.ledger import Ledger
-from monitoring.observation import Change, Request
+from lineage.predictions import PredictionLog
+from monitoring.observation import Champion, Change, Rate, Request
+from monitoring.policy import RetrainingPolicy
 from pipelines import observe as looking
 from pipelines.command import app
 from pipelines.leader import Leadership
@@ -25,6 +28,7 @@ from pipelines.starting import OnKubeflow
 from pipelines.submit import Kubeflow
 from pipelines.watch import Controller, instant
 from tests.kubeflow import TOKEN, kubeflow_pipelines
+from tests.lineage.test_predictions import made
 from tests.pipelines import controller as process
 from tests.pipelines.watched import POLICY, Shop, policy_file, promoted
 
@@ -104,6 +108,45 @@ def test_while_the_run_goes_on_it_holds_and_once_it_ended_it_is_not_done_again(
     record.validation({**told, **counts, "by_reason": {}}, "test")
     fit, refused = controller.look().seen.data[-2:]
     assert (fit.since_rejected, refused.since_rejected) == (Change(shop.revisions[0], 1.0), None), "of what a run would take"
+
+
+def test_a_run_that_ended_is_not_lost_behind_many_others(shop: Shop, controller: Controller, place: Pretended) -> None:
+    made = controller.look()
+    record.run("STOPPED", made.run_id or "", shop.revisions[0], "ada: enough", started="2026-01-01T00:00:00+00:00")
+    for number in range(looking.RUNS + 1):
+        record.run("SUCCEEDED", f"by-hand-{number}", "other-1", "", started=f"2026-01-02T00:{number:02}:00+00:00", verdict="promote")
+    next_one = controller.look()
+    assert next_one.run_id != made.run_id and made.run_id in [run.run_id for run in next_one.seen.runs]
+    assert [run_id for run_id, _ in place.started].count(made.run_id or "") == 1
+
+
+def test_every_run_of_a_day_counts_for_its_budget(shop: Shop, controller: Controller) -> None:
+    begun = instant() - timedelta(hours=20)
+    for number in range(looking.RUNS + 3):
+        record.run("SUCCEEDED", f"r-{number}", "other-1", "", started=(begun + timedelta(minutes=number)).isoformat(), verdict="promote")
+    assert len(controller.look().seen.runs) == looking.RUNS + 3
+
+
+def test_a_run_that_ends_while_a_decision_is_made_is_told_at_the_next_one(shop: Shop, controller: Controller) -> None:
+    first = controller.look()
+    assert controller.look().seen.previous == first.seen.now, "not when the ledger had it"
+
+
+def test_windows_of_drift_are_kept_for_as_long_as_the_policy_wants_to_see_them(
+    shop: Shop, controller: Controller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = {"state": "compared", "version": "1", "findings": []}
+    monkeypatch.setattr(looking, "_report", lambda *_: report)
+    wanted = POLICY.replace("triggers: {", "triggers: {drift: {kind: drift, groups: [input]}, ")
+    policy_file(tmp_path, wanted + "drift: {consecutive: 6, hours_between: 1}\n")
+    promoted(shop.revisions[0])
+    begin = instant()
+    for hours in range(8):
+        controller.clock = lambda hours=hours: begin + timedelta(hours=hours, minutes=hours)
+        made = controller.look()
+    assert len(made.seen.drift) == 6
+    (drift,) = [each for each in made.triggers if each.name == "drift"]
+    assert "not yet" not in drift.explanation
 
 
 def test_beside_a_champion_it_tells_what_newer_data_change(shop: Shop, controller: Controller) -> None:
@@ -280,6 +323,16 @@ def test_on_a_cluster_starting_a_run_twice_gives_one(kubeflow: Any, shop: Shop, 
     assert controller.look().decision == "start", "it never came to tell the ledger"
 
 
+def test_on_a_cluster_other_pipelines_are_no_retrainings(kubeflow: Any, shop: Shop, tmp_path: Path) -> None:
+    place = OnKubeflow(Kubeflow(kubeflow.url), "pipeline-steps")
+    place.kubeflow.submit("bulk", {"task": "embed", "revision": "shop-1", "version": "3"})
+    assert place.going() == []
+    place.kubeflow.submit("retrain", {"revision": "newest"}, name="by hand")
+    nameless = kubeflow.run({"experiment_id": kubeflow.experiments[0]["experiment_id"], "display_name": "of a version"})
+    assert {name for name, _, _ in place.going()} == {"run-3", nameless["run_id"]}
+    assert Controller(policy_file(tmp_path), place).look().held_by == ["running"]
+
+
 def told(*arguments: str) -> Any:
     done = CliRunner().invoke(app, ["watch", *arguments, "--json"])
     if isinstance(done.exception, GoodsightError):
@@ -297,6 +350,23 @@ def test_the_command_looks_once_and_explains(tmp_path: Path) -> None:
     assert (held["decision"], held["by"], held["constraints"][3]["holds"]) == ("hold", "person", True)
     with pytest.raises(InputError, match="three commands"):
         told("--once", "--now", "x")
+
+
+def test_for_the_accuracy_of_categories_no_answers_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    since = instant() - timedelta(days=30)
+    answers, said = PredictionLog(settings().predictions_url), FeedbackLog(settings().predictions_url)
+    for days, category in ((29, "Beds"), (29, "Beds"), (1, "Beds"), (1, "Sofas")):
+        time = (instant() - timedelta(days=days)).isoformat(timespec="milliseconds")
+        answers.log(row := made(task="categorize", results=[("Beds", 0.9)], model_version="1", time=time))
+        assert answers.flush()
+        said.give(Given(row.id, "category", category=category))
+    asked: list[str] = []
+    read = feedback.rows
+    monkeypatch.setattr(feedback, "rows", lambda url, query, **bound: asked.append(query) or read(url, query, **bound))
+    text = POLICY.replace("triggers: {", "triggers: {decay: {kind: decay, rates: [category_accuracy], drop: 0.03, min_labels: 2}, ")
+    look = looking.Look(RetrainingPolicy.load(policy_file(tmp_path, text)), tmp_path, instant(), None, {})
+    assert looking._rates(look, Champion("1", "c", since, "", {})) == (Rate("category_accuracy", 1, 2, 2, 2),)
+    assert asked and not [query for query in asked if "FROM predictions" in query]
 
 
 def test_replay_tells_what_another_policy_would_have_done(shop: Shop, place: Pretended, tmp_path: Path) -> None:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from goodsight.settings import settings
-from lineage.status import DECISIONS, GRAPH, Status
+from lineage import feedback
+from lineage.feedback_log import FeedbackLog, Given
+from lineage.predictions import PredictionLog
+from lineage.status import DECISIONS, FEEDBACK_DAYS, GRAPH, Status
 from serving.gateway import looking as looks
 from serving.gateway.access import Access
 from serving.gateway.keys import Keys
+from tests.lineage.test_predictions import SOFA, made
 from tests.serving.gateway import standing_of_runs as world
 from tests.serving.gateway.standing import Held, Stand, problem
 
@@ -44,6 +50,46 @@ def test_a_home_of_weeks() -> None:
     assert told["verdicts"][0]["failed"][0] == "recall_at_10" and told["verdicts"][1]["version"] == "2"
     assert told["costs"]["promoted"] == 2 and told["costs"]["currency"] == "EUR" and told["costs"]["energy_kwh"] > 0
     assert look(now) == told  # from what it kept
+
+
+def test_a_look_counts_the_answers_of_today_and_yesterday_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    url, now = settings().predictions_url, datetime.now(UTC).replace(hour=12)
+    answers, said = PredictionLog(url), FeedbackLog(url)
+    ids = []
+    for days in range(FEEDBACK_DAYS + 3):
+        row = made(time=(now - timedelta(days=days)).isoformat(timespec="milliseconds"))
+        answers.log(row)
+        ids.append(row.id)
+    assert answers.flush()
+    said.give(Given(ids[5], "click", SOFA))
+    asked: list[tuple[bool, str]] = []
+    read = feedback.rows
+
+    def seen(url: str, query: str, **bound: Any) -> list[dict[str, Any]]:
+        asked.append(("FROM predictions" in query, bound["since"][:10]))
+        return read(url, query, **bound)
+
+    monkeypatch.setattr(feedback, "rows", seen)
+    look, midnight = status(), now.replace(hour=0, minute=0, second=0, microsecond=0)
+
+    def told(at: datetime) -> list[dict[str, Any]]:
+        """What a look tells; it is what the log has."""
+        found: list[dict[str, Any]] = look(at)["feedback"]
+        return found
+
+    assert told(now) == feedback.by_day(url, midnight - timedelta(days=FEEDBACK_DAYS), now) and len(told(now)) == FEEDBACK_DAYS
+    asked.clear()
+    assert len(told(now + timedelta(minutes=1))) == FEEDBACK_DAYS + 1
+    yesterday = f"{midnight - timedelta(days=1):%F}"
+    assert {since for _, since in asked} == {yesterday}
+    said.give(Given(ids[1], "click", SOFA))
+    said.give(Given(ids[6], "click", SOFA))
+    clicks = [sum(each["clicks"] for each in told(now + late)) for late in (timedelta(minutes=2), timedelta(minutes=61))]
+    assert clicks == [2, 3], "of older days it is told within the hour"
+    assert {since for answers, since in asked if answers} == {yesterday}
+    asked.clear()
+    assert told(now + timedelta(days=1)) == feedback.by_day(url, midnight - timedelta(days=FEEDBACK_DAYS - 1), now + timedelta(days=1))
+    assert min(since for answers, since in asked[:-3] if answers) == yesterday, "one more day is finished"
 
 
 def test_the_steps_are_those_of_the_pipeline() -> None:
