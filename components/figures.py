@@ -32,7 +32,7 @@ def keep(run_id: str, name: str, state: str, used: dict[str, float], ended: str,
 
 
 def of_run(run_id: str) -> dict[str, Any]:
-    """What a `run` event tells of the steps of a run: their order, seconds, what was measured, money, what they came to.
+    """What a `run` event tells of the steps of a run: their order, seconds each and in all, what was measured, money, what they came to.
 
     Nothing where none was kept: a step that came from Kubeflow's cache took nothing, and what it came to is told by the run before.
     """
@@ -42,7 +42,7 @@ def of_run(run_id: str) -> dict[str, Any]:
     told = sorted(_kept(run_id), key=lambda step: step["ended"])
     if not told:
         return {}
-    prices, costs = Prices.in_force(), {}
+    prices, costs, began = Prices.in_force(), {}, min(_began(each) for each in told)
     for each in told:
         measured = {name: each[name] for name in MEASURED}
         costs[each["name"]] = {**measured, "cost": prices.of(Step(each["name"], seconds=each["seconds"], **measured))}
@@ -53,8 +53,9 @@ def of_run(run_id: str) -> dict[str, Any]:
         "costs": costs,
         "currency": prices.currency,
         "prices": prices.digest,
-        "started": min(_began(each) for each in told),
-        **{name: value for each in told for name, value in each["came"].items()},
+        "started": began.isoformat(),
+        "seconds": round((datetime.fromisoformat(told[-1]["ended"]) - began).total_seconds(), 3),
+        **{name: value for each in told for name, value in each.get("came", {}).items()},
     }
 
 
@@ -67,8 +68,8 @@ def of_verdict(path: Path) -> dict[str, Any]:
     return {"verdict": judged["decision"], "gain": gain_of(judged), "subjects": subjects}
 
 
-def _began(step: dict[str, Any]) -> str:
-    return (datetime.fromisoformat(step["ended"]) - timedelta(seconds=step["seconds"])).isoformat()
+def _began(step: dict[str, Any]) -> datetime:
+    return datetime.fromisoformat(step["ended"]) - timedelta(seconds=step["seconds"])
 
 
 def _kept(run_id: str) -> list[dict[str, Any]]:

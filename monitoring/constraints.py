@@ -40,7 +40,7 @@ def judge(policy: RetrainingPolicy, seen: Observation, due: list[Fired]) -> list
     """Every constraint, for a run that the triggers `due` ask for."""
     person = any(each.kind == "manual" for each in due)
     data = candidate(seen)
-    always = [_seen(seen), running(seen), rollout(seen), _data(seen, data)]
+    always = [sight(seen), running(seen), rollout(seen), _data(seen, data)]
     sparing = [
         _news(policy, seen, data),
         _debounce(policy.debounce_minutes, seen, due),
@@ -54,7 +54,7 @@ def judge(policy: RetrainingPolicy, seen: Observation, due: list[Fired]) -> list
     return [*always, *sparing, _budget(policy, seen)]
 
 
-def _seen(seen: Observation) -> Constraint:
+def sight(seen: Observation) -> Constraint:
     missing = [f"{part}: {seen.unknown[part]}" for part in NEEDED if part in seen.unknown]
     return Constraint("sight", bool(missing), {}, "; ".join(missing) or "Champion, data, runs and rollout can be seen.")
 

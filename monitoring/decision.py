@@ -115,6 +115,7 @@ def _again(policy: RetrainingPolicy, seen: Observation) -> Decision:
     told = f"The run {started.run_id} was decided at {started.time:%Y-%m-%d %H:%M} UTC and has no end: start {started.attempts + 1} of it."
     held = [
         Constraint("retries", seen.now < again, figures, f"It is tried again at {again:%Y-%m-%d %H:%M} UTC."),
+        constraints.sight(seen),
         constraints.running(seen),
         constraints.rollout(seen),
     ]

@@ -132,7 +132,7 @@ class Observation:
     now: datetime
     sequence: int = 0  # of the newest `trigger` event in the ledger
     report: dict[str, Any] | None = None  # the newest drift report whole, when it is of this look
-    previous: datetime | None = None  # `now` of the decision before
+    previous: datetime | None = None  # `now` of the decision before that a controller told people of
     first: datetime | None = None  # when the first decision was made; None: this is the first
     champion: Champion | None = None
     data: tuple[Data, ...] = ()

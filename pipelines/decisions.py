@@ -12,6 +12,7 @@ from monitoring.decision import Decision
 from monitoring.observation import Start
 
 KIND = "trigger"
+LEADER = "leader"  # the constraint of a decision that was left to the controller that leads
 OF_THE_LOOK = ("now", "sequence", "previous")  # of an observation: other at each look
 STARTS = 50  # of the newest decisions to start; a run that is older has ended
 
@@ -58,14 +59,14 @@ def between(url: str, since: datetime, until: datetime) -> list[Event]:
 
 
 def start_of(events: list[Event]) -> Start | None:
-    """The newest decision to start among `events`, and how often its run was started."""
+    """The newest decision to start among `events`, how often its run was started, and all that asked for it."""
     told = [event for event in events if event.payload.get("decision") == "start"]
     if not told:
         return None
     last: dict[str, Any] = told[-1].payload
-    attempts = sum(event.payload["run_id"] == last["run_id"] for event in told)
-    fired = tuple(each["name"] for each in last["triggers"] if each["fired"])
-    return Start(last["run_id"], datetime.fromisoformat(told[-1].time), last["asked"], attempts, fired)
+    mine = [event.payload for event in told if event.payload["run_id"] == last["run_id"]]
+    fired = tuple(dict.fromkeys(each["name"] for one in mine for each in one["triggers"] if each["fired"]))
+    return Start(last["run_id"], datetime.fromisoformat(told[-1].time), last["asked"], len(mine), fired)
 
 
 def _read(url: str, condition: str, most: int) -> list[Event]:

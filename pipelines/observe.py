@@ -75,7 +75,7 @@ def observe(policy: RetrainingPolicy, platform: Platform, now: datetime, request
         now=now,
         sequence=last.seq if last else 0,
         report=report,
-        previous=before.now if before else None,
+        previous=_previous(last, before),
         first=(before.first if before else None) or now,
         champion=champion,
         data=data,
@@ -89,6 +89,14 @@ def observe(policy: RetrainingPolicy, platform: Platform, now: datetime, request
         since=_since(last),
         unknown=look.unknown,
     )
+
+
+def _previous(last: Event | None, before: Observation | None) -> datetime | None:
+    """The look after which people were told the last time; a person's wish that was left to the controller told nobody."""
+    if last is None or before is None:
+        return None
+    left = any(each["name"] == decisions.LEADER for each in last.payload["constraints"])
+    return before.previous if left else before.now
 
 
 def _since(last: Event | None) -> dict[str, datetime]:

@@ -70,10 +70,9 @@ class Controller:
         """A person's wish, left in the ledger for the controller that leads. Raises like `look`."""
         policy = RetrainingPolicy.load(self.policy)
         made = decide(policy, observe(policy, self.platform, self.clock(), request))
-        left = Constraint("leader", True, {}, "It is left to the controller that leads.")
+        left = Constraint(decisions.LEADER, True, {}, "It is left to the controller that leads.")
         held = replace(made, decision="hold", run_id=None, asked={}, constraints=[*made.constraints, left])
         keep(held)
-        self.teller.tell(held)  # what ended before this decision is behind the next one
         return held
 
 

@@ -50,7 +50,7 @@ def test_what_the_steps_came_to_is_told_with_the_run(home: Path, tmp_path: Path)
     finish("retrain-1", **{"revision": "newest", "state": "SUCCEEDED", "error": "", **figures.of_run("c-1")})
     (run,) = runs.list_runs(home, settings().ledger_url)
     assert (run.run_id, run.revision, run.data_verdict, run.verdict, run.version) == ("retrain-1", "shop-2", "passed", "promote", "4")
-    assert run.ended and run.started < run.ended
+    assert run.ended and run.started < run.ended and run.seconds is not None
     (event,) = history.about(settings().ledger_url, "d" * 64).of("run")
     assert event.payload["gain"] == {"metric": "leaf_accuracy", "points": 1.5}
 

@@ -46,6 +46,7 @@ REJECTED = (ran(9 * DAY, revision="x", verdict="reject"), ran(8 * DAY, "FAILED",
     [
         ("", {"runs": (ran(HOUR, "RUNNING"),)}, "running"),
         ("", {"rollout": "4"}, "rollout"),
+        ("", {"unknown": {"rollout": "rollout.json is no JSON"}}, "sight"),
         ("", {"unknown": {"runs": "no answer"}}, "sight"),
         ("", {"runs": (ran(2 * DAY, verdict="reject"),)}, "news"),
         ("", {"runs": (ran(2 * DAY, verdict="", data_verdict="refused"),)}, "news"),

@@ -132,6 +132,22 @@ def test_a_run_that_ends_while_a_decision_is_made_is_told_at_the_next_one(shop: 
     assert controller.look().seen.previous == first.seen.now, "not when the ledger had it"
 
 
+def test_a_wish_that_is_left_to_the_controller_hides_no_end_of_a_run(shop: Shop, controller: Controller) -> None:
+    first = controller.look()
+    controller.ask(Request("ada", "the buyers wait", instant()))
+    controller.ask(Request("ada", "they still wait", instant()))
+    assert controller.look().seen.previous == first.seen.now
+
+
+def test_a_run_that_a_person_wants_stays_one_however_often_it_is_lost(shop: Shop, controller: Controller, place: Pretended) -> None:
+    place.state = ""
+    controller.look(Request("ada", "the buyers wait", instant()))
+    for _ in range(2):
+        controller.look()
+    started = controller.look().seen.started
+    assert started and "manual" in started.triggers and started.attempts > 2
+
+
 def test_windows_of_drift_are_kept_for_as_long_as_the_policy_wants_to_see_them(
     shop: Shop, controller: Controller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
