@@ -23,7 +23,6 @@ from monitoring.observation import Champion, Change, Rate, Request
 from monitoring.policy import RetrainingPolicy
 from pipelines import observe as looking
 from pipelines.command import app
-from pipelines.leader import Leadership
 from pipelines.starting import OnKubeflow
 from pipelines.submit import Kubeflow
 from pipelines.watch import Controller, instant
@@ -280,40 +279,6 @@ def test_a_full_disk_ends_no_controller_and_once_there_is_room_the_run_starts(tm
     working.kill()
     assert len({each["run_id"] for each in payloads() if each["decision"] == "start"}) == 1
     Ledger(settings().ledger_url).verify()
-
-
-class TestLeadership:
-    def leaders(self, **more: Any) -> Leadership:
-        return Leadership(settings().ledger_url, **more)
-
-    def test_one_of_two_leads_until_it_leaves(self) -> None:
-        first, second = self.leaders(), self.leaders()
-        assert first.take() and not second.take()
-        assert second.holder() == first.me
-        with pytest.raises(BusyError, match="Another controller leads"), second:
-            pass
-        first.leave()
-        assert second.take() and second.leads and not first.leads
-
-    def test_one_that_does_not_renew_is_followed_by_the_next(self) -> None:
-        first, second = self.leaders(seconds=0.3), self.leaders(seconds=0.3, patience=30.0)
-        assert first.take()
-        first._stop.set()  # as if it hung
-        with second:
-            assert second.leads and not first.leads
-        assert not first.leads
-
-    def test_a_process_that_is_gone_is_followed_at_once(self) -> None:
-        from sqlalchemy import update
-
-        from pipelines.leader import leaders
-
-        first, second = self.leaders(), self.leaders()
-        assert first.take()
-        host, pid, *_ = first.me.split("/")
-        with first._engine.begin() as connection:
-            connection.execute(update(leaders).values(holder=f"{host}/{pid}/1/1"))  # the id is used again since
-        assert second.take()
 
 
 @pytest.fixture
