@@ -53,19 +53,16 @@ def _tell(report: DriftReport) -> None:
 
 def _known(root: Path, quiet: bool) -> tuple[Champion, pa.Table]:
     """The champion and its reference, made when it is missing. Raises `InputError` without a champion."""
-    import contextlib
     from datetime import datetime
 
     from lineage import champion
     from monitoring.windows import Champion
-    from pipelines.events import Listener
     from pipelines.reference import reference_of
     from serving.reference import read_reference
 
     now = champion.current()
     if now is None:
         raise InputError("No version is champion.", "Train one first: goodsight run.")
-    with Listener(root / "monitoring" / "reference.log", quiet) as listener, contextlib.redirect_stdout(listener):
-        reference = read_reference(reference_of(now.version, root))
+    reference = read_reference(reference_of(now.version, root, quiet))
     assert reference is not None
     return Champion(now.version, datetime.fromisoformat(now.since)), reference
