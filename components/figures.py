@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from goodsight.errors import GoodsightError
@@ -21,13 +20,13 @@ MEASURED = ("cpu_seconds", "gpu_seconds", "peak_rss_bytes")
 TRAINS = "pretrain"  # the step that a TrainJob may do
 
 
-def keep(run_id: str, name: str, state: str, used: dict[str, float], ended: str, came: Mapping[str, Any] = MappingProxyType({})) -> None:
+def keep(run_id: str, name: str, state: str, used: dict[str, float], ended: str, came: Mapping[str, Any] | None = None) -> None:
     """Keeps what one step took and came to. Of a TrainJob's pods it counts what they had, used or not, while the step waited for them."""
     asked = settings()
     if name == TRAINS and asked.train_runtime:
         had = {"cpu_seconds": asked.train_nodes * asked.train_cpus, "gpu_seconds": asked.train_nodes * asked.train_gpus}
         used = {**used, **{each: round(used[each] + count * used["seconds"], 3) for each, count in had.items()}}
-    told = {"name": name, "state": state, "ended": ended, "came": dict(came), **used}
+    told = {"name": name, "state": state, "ended": ended, "came": came or {}, **used}
     write_json(asked.root / "runs" / run_id / "steps" / f"{name}.json", told)
 
 

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from components import figures
@@ -78,7 +77,7 @@ def step(name: str, code: str = "", inputs: Mapping[str, Any] | None = None, **o
     _end(name, "done", started, came)
 
 
-def _end(name: str, state: str, started: float, came: Mapping[str, Any] = MappingProxyType({})) -> None:
+def _end(name: str, state: str, started: float, came: Mapping[str, Any] | None = None) -> None:
     used, run_id = _used(time.monotonic() - started), os.environ.get(RUN_ID, "")
     emit("step", name=name, state=state, **used)
     if run_id and not of_a_local_run():
