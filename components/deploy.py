@@ -23,7 +23,8 @@ def deploy_component(
     from components.steps import deploy as room
 
     read = {"candidate": candidate, "index": index, "snapshot": snapshot, "store": store, "version": version}
-    with shell.step("deploy", code, read, deployment=deployment):
+    with shell.step("deploy", code, read, deployment=deployment) as came:
+        came["version"] = version  # its registration may have come from the cache
         inputs = (Path(candidate.path), Path(index.path), Path(snapshot.path), Path(store.path))
         result = room.deploy(*inputs, version, champion, release, Path(deployment.path))
     return result

@@ -16,6 +16,6 @@ def finish_component(status: dsl.PipelineTaskFinalStatus, run_id: str, revision:
     with shell.step("finish"):
         if shell.of_a_local_run():
             return  # it tells itself how it ended, and why, which kfp.local does not know
-        run = run_id or os.environ.get(RUN_ID, "")
-        told = {"revision": revision, **figures.of_run(os.environ.get(RUN_ID, "") or run)}
-        room.finish(run, state=status.state, error=status.error_message or "", **told)
+        there = os.environ.get(RUN_ID, "")
+        told = {"revision": revision, **figures.of_run(there)}
+        room.finish(run_id or there, there, state=status.state, error=status.error_message or "", **told)

@@ -21,12 +21,13 @@ def register_component(
 ) -> str:
     from pathlib import Path
 
-    from components import shell
+    from components import figures, shell
     from components.steps import register as room
 
     read = {"candidate": candidate, "evaluation": evaluation, "verdict": verdict, "snapshot": snapshot}
     with shell.step("register", code, read, registered=registered) as came:
         inputs = (Path(candidate.path), Path(evaluation.path), Path(verdict.path), Path(plots.path), Path(snapshot.path))
         params = {"architecture": architecture, "size": size, "seed": int(seed)}
+        came.update(figures.of_verdict(inputs[2]))  # the gate may have come from the cache
         came["version"] = result = room.register(*inputs, revision, params, code, Path(registered.path))
     return result

@@ -9,8 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,18 +44,31 @@ def _end_with_the_run() -> None:
 
 
 @contextmanager
-def step(name: str, code: str = "", inputs: Mapping[str, Any] | None = None, **outputs: Any) -> Iterator[dict[str, Any]]:
+def step(
+    name: str, code: str = "", inputs: Mapping[str, Any] | None = None, run: str = "", **outputs: Any
+) -> Iterator[dict[str, Any]]:
     """Runs one step; on success every output artifact carries the digest of its bytes, which the cache checks again.
 
-    `inputs` are what it reads, for its OpenLineage events: artifacts, lists of them, or the version of what is kept elsewhere. What is
-    put into the dictionary that it gives is what the step came to, by the names of the run's event in the ledger.
+    `inputs` are what it reads, for its OpenLineage events: artifacts, lists of them, or the version of what is kept elsewhere; `run` is
+    the name of the run in the ledger, where it is another than its id. What is put into the dictionary that it gives is what the step
+    came to, by the names of the run's event in the ledger.
     """
     silence_telemetry()
     keep_freed_memory()
     _end_with_the_run()
+    with figures.going_on(name, run) if _tells(name) else nullcontext():
+        yield from _step(name, code, inputs or {}, outputs)
+
+
+def _tells(name: str) -> bool:
+    """Whether a step keeps its figures: it is of a run on a cluster, and not the one that tells of them."""
+    return bool(os.environ.get(RUN_ID)) and not of_a_local_run() and name != figures.LAST
+
+
+def _step(name: str, code: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     emit("step", name=name, state="started")
     started = time.monotonic()
-    lineage = StepRun(name, os.environ.get(RUN_ID, ""), code, _read(inputs or {}))
+    lineage = StepRun(name, os.environ.get(RUN_ID, ""), code, _read(inputs))
     lineage.start()
     came: dict[str, Any] = {}
     try:
@@ -78,11 +90,11 @@ def step(name: str, code: str = "", inputs: Mapping[str, Any] | None = None, **o
 
 
 def _end(name: str, state: str, started: float, came: Mapping[str, Any] | None = None) -> None:
-    used, run_id = _used(time.monotonic() - started), os.environ.get(RUN_ID, "")
+    used = _used(time.monotonic() - started)
     emit("step", name=name, state=state, **used)
-    if run_id and not of_a_local_run():
+    if _tells(name):
         with suppress(OSError):  # figures are worth less than the step
-            figures.keep(run_id, name, state, used, datetime.now(UTC).isoformat(), came)
+            figures.keep(os.environ[RUN_ID], name, state, used, came)
 
 
 def _used(seconds: float) -> dict[str, float]:

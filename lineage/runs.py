@@ -4,7 +4,8 @@
     <home>/runs/<id>/alive         a lock that this process holds: how another container sees that it lives
 
 With the id of the process goes when it was created, and the namespace in which the id counts (`goodsight.processes`). A run whose
-process is gone without a word is LOST; the same command under the same id goes on with it.
+process is gone without a word is LOST; the same command under the same id goes on with it. A run on a cluster has no process: its steps
+tell of it (`cluster_runs`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,7 +22,7 @@ from typing import Any
 from goodsight.errors import GoodsightError, NotFoundError
 from goodsight.files import read_json, write_json
 from goodsight.processes import Process, held, namespace
-from lineage import history
+from lineage import cluster_runs, history
 from lineage.event import Event
 
 STATES = ("RUNNING", "SUCCEEDED", "FAILED", "STOPPED", "LOST")
@@ -67,6 +68,7 @@ class Run:
     spent: float = 0.0  # money of attempts before the last one
     created: float = 0.0  # the process, seconds since 1970
     namespace: int = 0  # of the process id; 0: here
+    kubeflow: str = ""  # the id that Kubeflow Pipelines has for it; empty: it ran on one machine
 
     @property
     def live(self) -> bool:
@@ -109,7 +111,8 @@ def list_runs(root: Path, ledger_url: str) -> list[Run]:
     ended = {event.payload["run_id"]: event for event in _events(ledger_url, "run")}
     triggers = _triggers(ledger_url)
     kept = {run.run_id: run for run in _kept(root)}
-    found = [_merged(kept.get(name), ended.get(name), root) for name in {**kept, **ended}]
+    there = {run.run_id: run for run in _on_cluster(root, ended.values())}
+    found = [there.get(name) or _merged(kept.get(name), ended.get(name), root) for name in {**kept, **ended, **there}]
     found = [replace(run, trigger=triggers.get(run.run_id, run.trigger)) for run in found]
     return sorted(found, key=lambda run: (run.since or run.started, run.run_id), reverse=True)
 
@@ -152,6 +155,7 @@ def of_ledger(event: Event) -> Run:
         seconds=seconds,
         currency=told.get("currency") or "",
         spent=told.get("spent") or 0.0,
+        kubeflow=told.get("kubeflow") or "",
     )
 
 
@@ -184,6 +188,11 @@ def _kept(root: Path) -> Iterator[Run]:
     for path in (root / "runs").glob(f"*/{STATE}"):
         with contextlib.suppress(GoodsightError, TypeError, AttributeError):  # a run that was removed just now, or a file of another kind
             yield Run.of(read_json(path))
+
+
+def _on_cluster(root: Path, ended: Iterable[Event]) -> Iterator[Run]:
+    over = {event.payload.get("kubeflow") or event.payload["run_id"]: event.time for event in ended}
+    yield from map(Run.of, cluster_runs.going_on(root, over))
 
 
 def _merged(kept: Run | None, event: Event | None, root: Path) -> Run:

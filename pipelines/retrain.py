@@ -48,7 +48,9 @@ def retrain(
     exit_task = on_cluster(finish_component(run_id=run_id, revision=revision))
     exit_task.set_caching_options(False)
     with dsl.ExitHandler(exit_task, name="run"):
-        named = on_cluster(resolve_component(revision=revision, champion=champion, overrides=overrides, code=CODE["resolve"]))
+        named = on_cluster(
+            resolve_component(revision=revision, champion=champion, overrides=overrides, run_id=run_id, code=CODE["resolve"])
+        )
         named.set_caching_options(False)
         version, reigning = named.outputs["revision"], named.outputs["champion"]
         raw = on_cluster(snapshot_component(revision=version, code=CODE["snapshot"])).outputs["snapshot"]

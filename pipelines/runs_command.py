@@ -126,6 +126,8 @@ def cancel(wanted: Which, home: Home = None) -> None:
         return _bury(run, root)
     if not run.live:
         raise InputError(f"The run {run.run_id} is over: {run.state}.", f"See it with: goodsight runs show {run.run_id}")
+    if run.kubeflow:
+        raise InputError(f"The run {run.run_id} goes on on a cluster.", f"Stop it there: goodsight pipeline cancel {run.kubeflow}")
     if run.namespace not in (0, namespace()):
         hint = "Say it there: goodsight runs cancel, or stop that container."
         raise InputError(f"The run {run.run_id} goes on in another container.", hint)
@@ -141,7 +143,7 @@ def cancel(wanted: Which, home: Home = None) -> None:
 
 
 def _bury(run: Run, root: Path) -> None:
-    """Tells the ledger of a run whose process is gone without a word."""
+    """Tells the ledger of a run whose process, or the pods of whose steps, are gone without a word."""
     from dataclasses import replace
     from datetime import UTC, datetime
 
@@ -150,7 +152,9 @@ def _bury(run: Run, root: Path) -> None:
     cause = "Its process was gone; it was cancelled."
     steps = {step.name: step.seconds for step in run.steps if not step.cached and step.state != "RUNNING"}
     more: dict[str, Any] = {"started": run.started, "asked": run.asked, "currency": run.currency, "spent": run.cost or 0.0}
-    record.run("STOPPED", run.run_id, run.revision, cause, steps=steps, **more)
+    record.run("STOPPED", run.run_id, run.revision, cause, steps=steps, kubeflow=run.kubeflow, **more)
+    if run.kubeflow:
+        return typer.echo(f"The run {run.run_id} was lost; it counts as STOPPED now.")
     runs.keep(root, replace(run, state="STOPPED", cause=cause, ended=datetime.now(UTC).isoformat(timespec="microseconds")))
     typer.echo(f"The run {run.run_id} was lost; it counts as STOPPED now. Go on with it: goodsight runs resume {run.run_id}")
 

@@ -44,6 +44,7 @@ def run_table(run: Run) -> None:
         "data": escape(run.revision),
         "asked": escape(asked),
         "by": f"the decision of ledger event {run.trigger}" if run.trigger else "",
+        "Kubeflow": escape(run.kubeflow),
         "came of it": came(run),
         "cost": money(run.cost, run.currency),
     }

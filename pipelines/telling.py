@@ -104,7 +104,7 @@ class Teller:
         seen = made.seen
         champion = {"version": seen.champion.version, "since": seen.champion.since.isoformat()} if seen.champion else None
         told = {run.run_id: run for run in runs.list_runs(settings().root, settings().ledger_url)}
-        for run in [run for run in seen.runs if run.state == "RUNNING"]:  # on a cluster it has told nothing yet
+        for run in [run for run in seen.runs if run.state == "RUNNING"]:  # on a cluster its first step may wait for a pod
             told.setdefault(run.run_id, runs.Run(run.run_id, run.state, run.started.isoformat(), since=run.started.isoformat()))
         validations = history.of_kind(settings().ledger_url, "validation").events
         since = max(EPOCH, seen.now - timedelta(days=FEEDBACK_DAYS))

@@ -3,15 +3,15 @@
 from typing import Any
 
 
-def finish(run_id: str, revision: str, state: str, error: str, **figures: Any) -> None:
+def finish(run_id: str, kubeflow: str, revision: str, state: str, error: str, **figures: Any) -> None:
     """Appends one `run` event, with the `figures` of its steps and what they came to, and deletes a TrainJob that the run left.
 
-    The step that made it may have been killed.
+    `run_id` is its name in the ledger, `kubeflow` the id that Kubeflow has for it. The step that made the TrainJob may have been killed.
     """
     from components.train_job import delete_jobs_of
     from goodsight.settings import settings
     from lineage import record
 
-    record.run(state, run_id, revision, error, **figures)
-    if settings().train_runtime and run_id:
-        delete_jobs_of(run_id)
+    record.run(state, run_id, revision, error, kubeflow=kubeflow, **figures)
+    if settings().train_runtime and kubeflow:
+        delete_jobs_of(kubeflow)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from components import figures, shell
 from components.steps.finish import finish
 from goodsight.files import write_json
 from goodsight.settings import RUN_ID, settings
-from lineage import history, record, runs
+from lineage import cluster_runs, history, record, runs
 
 USED = {"seconds": 100.0, "cpu_seconds": 10.0, "gpu_seconds": 0.0, "peak_rss_bytes": 2**30}
 
@@ -47,7 +48,7 @@ def test_what_the_steps_came_to_is_told_with_the_run(home: Path, tmp_path: Path)
     write_json(verdict, judged)
     with shell.step("gate") as told:
         told.update(figures.of_verdict(verdict))
-    finish("retrain-1", **{"revision": "newest", "state": "SUCCEEDED", "error": "", **figures.of_run("c-1")})
+    finish("retrain-1", "c-1", **{"revision": "newest", "state": "SUCCEEDED", "error": "", **figures.of_run("c-1")})
     (run,) = runs.list_runs(home, settings().ledger_url)
     assert (run.run_id, run.revision, run.data_verdict, run.verdict, run.version) == ("retrain-1", "shop-2", "passed", "promote", "4")
     assert run.ended and run.started < run.ended and run.seconds is not None
@@ -59,11 +60,41 @@ def test_the_pods_of_a_train_job_count_for_what_they_had(home: Path, monkeypatch
     for name, value in (("RUNTIME", "torch"), ("NODES", "2"), ("GPUS", "4"), ("CPUS", "8")):
         monkeypatch.setenv(f"GOODSIGHT_TRAIN_{name}", value)
     settings.cache_clear()
-    figures.keep("c-1", "pretrain", "done", USED, "2026-05-01")
-    figures.keep("c-1", "evaluate", "done", USED, "2026-05-02")
+    figures.keep("c-1", "pretrain", "done", USED)
+    figures.keep("c-1", "evaluate", "done", USED)
     told = figures.of_run("c-1")["costs"]
     assert (told["pretrain"]["gpu_seconds"], told["pretrain"]["cpu_seconds"]) == (800.0, 1610.0)
     assert (told["evaluate"]["gpu_seconds"], told["evaluate"]["cpu_seconds"]) == (0.0, 10.0)
+
+
+def test_a_step_that_goes_on_is_seen_and_heard(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster_runs, "BEAT_SECONDS", 0.01)
+    beat, beats = cluster_runs.beat, threading.Semaphore(0)
+    monkeypatch.setattr(cluster_runs, "beat", lambda *told: (beat(*told), beats.release()))
+    with shell.step("resolve", run="retrain-1"):
+        assert all(beats.acquire(timeout=10) for _ in range(2))
+        (run,) = runs.list_runs(home, settings().ledger_url)
+        assert (run.run_id, run.kubeflow, run.state, run.steps[0].state) == ("retrain-1", "c-1", "RUNNING", "RUNNING")
+    (run,) = runs.list_runs(home, settings().ledger_url)
+    assert (run.state, run.steps[0].state) == ("RUNNING", "SUCCEEDED")
+
+
+def test_a_step_that_was_killed_is_told_as_failed_and_cost_what_nobody_measured(home: Path) -> None:
+    with shell.step("resolve"):
+        pass
+    cluster_runs.begin(home, "c-1", "pretrain")
+    finish("c-1", "c-1", **{"revision": "shop-1", "state": "FAILED", "error": "OOMKilled", **figures.of_run("c-1")})
+    (run,) = runs.list_runs(home, settings().ledger_url)
+    assert [(step.name, step.state, step.cpu_seconds is None) for step in run.steps] == [
+        ("resolve", "SUCCEEDED", False),
+        ("pretrain", "FAILED", True),
+    ]
+
+
+def test_the_step_that_tells_of_the_others_keeps_nothing(home: Path) -> None:
+    with shell.step(figures.LAST):
+        pass
+    assert not (home / "runs").exists()
 
 
 def test_a_run_on_this_machine_keeps_none(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

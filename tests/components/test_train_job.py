@@ -171,10 +171,10 @@ def test_a_run_that_ended_leaves_no_job_behind(cluster: Cluster, monkeypatch: py
     for run in ("run-1", "run-2"):
         monkeypatch.setenv("GOODSIGHT_RUN_ID", run)
         TrainJob(f"pretrain-of-{run}")._create([])
-    finish("run-1", "shop-1", "FAILED", "the pod was killed")
+    finish("retrain-1", "run-1", "shop-1", "FAILED", "the pod was killed")
     assert list(cluster.jobs) == ["pretrain-of-run-2"]
     (told,) = Ledger(settings().ledger_url).events("run")
-    assert (told.payload["run_id"], told.payload["state"]) == ("run-1", "FAILED")
+    assert (told.payload["run_id"], told.payload["kubeflow"], told.payload["state"]) == ("retrain-1", "run-1", "FAILED")
 
 
 def test_why_pods_wait_is_told_once(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:

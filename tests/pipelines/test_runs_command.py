@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from goodsight.errors import GoodsightError
 from goodsight.settings import settings
-from lineage import record, runs
+from lineage import cluster_runs, record, runs
 from lineage.runs import Run, Step
 from pipelines.command import app
 from tests.pipelines.made import surroundings
@@ -80,6 +81,17 @@ def test_a_lost_run_is_buried_in_the_ledger(home: Path) -> None:
     assert "STOPPED now" in said("cancel", "r-1").output
     (run,) = runs.list_runs(home, settings().ledger_url)
     assert (run.state, run.asked, run.cost) == ("STOPPED", {"size": "tiny"}, 0.5) and "was gone" in run.cause
+
+
+def test_a_run_on_a_cluster_is_stopped_there_and_buried_here_once_it_is_lost(home: Path) -> None:
+    cluster_runs.begin(home, "0f6c", "resolve", "retrain-7")
+    assert "running" in said("list").output and "0f6c" in said("show", "retrain-7").output
+    assert "goodsight pipeline cancel 0f6c" in refusal("cancel", "retrain-7")
+    assert "pipeline submit" in refusal("resume", "retrain-7")
+    os.utime(cluster_runs.place(home, "0f6c", "resolve"), (0, 0))
+    assert "STOPPED now" in said("cancel", "retrain-7").output
+    (run,) = runs.list_runs(home, settings().ledger_url)
+    assert (run.state, run.kubeflow) == ("STOPPED", "0f6c")
 
 
 def test_what_cannot_be_done_says_what_can(home: Path) -> None:

@@ -159,7 +159,7 @@ function showRun() {
   if (!run) return;
   const [kind, state] = STATES[run.state] ?? ["plain", run.state];
   draw("#run-name", [run.run_id, run.state], () => ["Run ", h("span", { class: "id" }, run.run_id), " ", chip(kind, state)]);
-  const facts = [run.revision && `data ${run.revision}`, run.data_verdict && `data ${run.data_verdict}`, run.verdict && `gate: ${run.verdict}`, run.version && `version ${run.version}`];
+  const facts = [run.revision && `data ${run.revision}`, run.data_verdict && `data ${run.data_verdict}`, run.verdict && `gate: ${run.verdict}`, run.version && `version ${run.version}`, run.kubeflow && `on Kubeflow ${run.kubeflow}`];
   const length = run.state === "RUNNING" ? since(run.since || run.started) : run.seconds;
   const shown = [...facts, length && (run.state === "RUNNING" ? `for ${took(length)}` : `${took(length)} in all`), money(run.cost, run.currency)].filter(Boolean).join(" · ");
   draw("#run-said", shown, text => text);

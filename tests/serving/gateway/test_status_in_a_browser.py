@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -12,8 +13,9 @@ from urllib.parse import urlsplit
 import pytest
 import uvicorn
 
+from components import figures
 from goodsight.settings import settings
-from lineage import runs
+from lineage import cluster_runs, record, runs
 from serving.gateway.access import Access
 from serving.gateway.app import create
 from serving.gateway.gateway import Gateway
@@ -155,6 +157,28 @@ def test_a_run_that_goes_on_is_followed_without_a_reload(visit: Visits, browser:
         expect(seen.page.locator("#run-name .chip")).to_have_text("Succeeded", timeout=20_000)
         assert tiles(seen)["Now"] == "Idle" and seen.errors == []
         assert runs.find(settings().root, settings().ledger_url, "retrain-live").state == "SUCCEEDED"
+
+
+def test_a_run_on_a_cluster_is_followed_step_by_step(visit: Visits, tmp_path_factory: pytest.TempPathFactory) -> None:
+    from playwright.sync_api import expect
+
+    there, used = "0f6c-11", {"seconds": 3.0, "cpu_seconds": 2.0, "gpu_seconds": 0.0, "peak_rss_bytes": 2**30}
+    with in_home(tmp_path_factory.mktemp("cluster")), answering() as url:
+        home = settings().root
+        cluster_runs.begin(home, there, "resolve", "retrain-live")
+        seen = visit(url)
+        shown(seen.page)
+        expect(seen.page.locator("#run-name .chip")).to_have_text("Running")
+        for before, step in itertools.pairwise(("resolve", "snapshot", "validate")):
+            cluster_runs.end(home, there, before, "done", came={"revision": "shop-2"} if before == "resolve" else {}, **used)
+            cluster_runs.begin(home, there, step)
+            expect(seen.page.locator("#graph .live .name")).to_have_text(step.capitalize(), timeout=20_000)
+        assert seen.page.locator("#graph .good").count() == 2
+        expect(seen.page.locator("#run-said")).to_contain_text(f"data shop-2 · on Kubeflow {there}")
+        record.run("FAILED", "retrain-live", cause="The step validate failed.", kubeflow=there, **figures.of_run(there))
+        expect(seen.page.locator("#run-name .chip")).to_have_text("Failed", timeout=20_000)
+        expect(seen.page.locator("#graph .bad .name")).to_have_text("Validate")
+        assert tiles(seen)["Now"] == "Idle" and seen.errors == []
 
 
 def test_the_page_asks_for_a_key_with_the_scope_audit(visit: Visits, tmp_path_factory: pytest.TempPathFactory) -> None:
