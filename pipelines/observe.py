@@ -23,7 +23,7 @@ from monitoring import observation
 from monitoring.observation import Champion, Change, Data, Observation, Rate, Request, Run, Window, rejected, shape_of
 from monitoring.policy import MANUAL, Decay, Drift, RetrainingPolicy
 from pipelines import decisions
-from pipelines.starting import Platform
+from pipelines.platforms import Platform
 
 MADE_BY = ("validate", "features", "pretrain", "finetune")  # the steps that a model comes of
 RATES = {"category_accuracy": ("correct", "judged"), "click_rate": ("clicked", "searches")}

@@ -24,10 +24,10 @@ from monitoring.decision import Decision, decide
 from monitoring.observation import Request
 from monitoring.policy import RetrainingPolicy
 from pipelines import decisions
+from pipelines.announce import Announcer
 from pipelines.leader import Leadership
 from pipelines.observe import observe
-from pipelines.starting import Platform
-from pipelines.telling import Teller
+from pipelines.platforms import Platform
 
 ACTOR = "watch"
 STATE = "watch.json"  # under <home>/monitoring: the last look, for people and probes
@@ -45,7 +45,7 @@ class Controller:
 
     policy: Path
     platform: Platform
-    teller: Teller = field(default_factory=lambda: Teller())
+    announcer: Announcer = field(default_factory=lambda: Announcer())
     clock: Callable[[], datetime] = instant
 
     def look(self, request: Request | None = None, leads: Callable[[], bool] = lambda: True) -> Decision:
@@ -54,14 +54,14 @@ class Controller:
         Raises `ConflictError` when another process decided meanwhile, and `GoodsightError` or `OSError` when the decision cannot be
         made, written or carried out.
         """
-        with self.teller.evaluating() as told:
+        with self.announcer.evaluating() as told:
             policy = RetrainingPolicy.load(self.policy)
             made = decide(policy, observe(policy, self.platform, self.clock(), request))
             if not leads():
                 raise ConflictError("Another controller leads.", "It decides.")
             keep(made)
             told["decision"] = made.decision
-        self.teller.tell(made)
+        self.announcer.tell(made)
         if made.decision == "start" and made.run_id:
             self.platform.start(made.run_id, made.asked)
         return made
@@ -102,7 +102,7 @@ class Loop:
         led = False
         while not self.stop.is_set():
             leads = self.leadership.take()
-            self.controller.teller.leads(leads)
+            self.controller.announcer.leads(leads)
             if leads != led:
                 self.say("This controller leads." if leads else f"Another controller leads: {self.leadership.holder()}.")
             led = leads
@@ -130,14 +130,14 @@ class Loop:
         why = error.message if isinstance(error, GoodsightError) else f"{type(error).__name__}: {error}"
         self.say(f"look {self.failures} failed: {why} The next one is in {pause:.0f} s.")
         self._write({"error": why, "failures": self.failures, "next_seconds": pause})
-        self.controller.teller.failed(why, self.failures)
+        self.controller.announcer.failed(why, self.failures)
         return pause
 
     def _wait(self, seconds: float) -> None:
         """Until the time is over, the lead is lost, a run ended, or a decision came that is not of this controller."""
         until, known = time.monotonic() + seconds, self._known()
         while time.monotonic() < until and not self.stop.wait(self.poll_seconds):
-            self.controller.teller.again()
+            self.controller.announcer.again()
             if not self.leadership.leads or self._known() != known:
                 return
 

@@ -51,12 +51,12 @@ def watch(
 def _controller(path: Path, endpoint: str, metrics: Any = None) -> Controller:
     from goodsight.settings import settings
     from monitoring.notify import Notifier
-    from pipelines.starting import platform_of
-    from pipelines.telling import Teller
+    from pipelines.announce import Announcer
+    from pipelines.platforms import platform_of
     from pipelines.watch import Controller
 
     notifier = Notifier(settings(), metrics.notices if metrics else None)
-    return Controller(path, platform_of(endpoint), Teller(metrics, notifier))
+    return Controller(path, platform_of(endpoint), Announcer(metrics, notifier))
 
 
 def _once(path: Path, endpoint: str) -> Decision:

@@ -26,11 +26,11 @@ from lineage.predictions import Prediction, PredictionLog, new_id, now
 from serving import inputs
 from serving.features import ProductFeatures, stores
 from serving.inputs import InputSample
-from serving.measures import Measures
 from serving.predictor import Predictor
 from serving.request import COPY, Request, parse
-from serving.spent import Spent
+from serving.timings import Timings
 from serving.traits import Traits
+from serving.worker_metrics import WorkerMetrics
 
 EMPTY = (b"", b"{}")
 
@@ -76,12 +76,12 @@ def answer(worker: Handler, rows: Sequence[Mapping[str, Any]], context: Any) -> 
 
     The empty request that drains a version is answered once the log has all that came before it.
     """
-    came, started, spent = now(), time.perf_counter(), Spent()
+    came, started, timings = now(), time.perf_counter(), Timings()
     raws, types = [bytes(row.get("body", b"")) for row in rows], [_content_type(context, place) for place in range(len(rows))]
-    with spent.on("reading"):
+    with timings.on("reading"):
         read = [_read_or_refuse(worker.predictor, raw, kind) for raw, kind in zip(raws, types, strict=True)]
     made: dict[int, np.ndarray] = {}
-    found = worker.predictor.predict_batch([request for request in read if isinstance(request, Request)], spent, made)
+    found = worker.predictor.predict_batch([request for request in read if isinstance(request, Request)], timings, made)
     if worker.features:
         worker.features.add(found)
     answers, places = iter(found), [place for place, each in enumerate(read) if isinstance(each, Request)]
@@ -100,7 +100,7 @@ def answer(worker: Handler, rows: Sequence[Mapping[str, Any]], context: Any) -> 
             traits = worker.traits.of(request, body, by_place.get(place)) if isinstance(request, Request) else None
             worker.log.log(replace(_logged(worker.predictor, raw, request, body, came, latency_ms), traits=traits))
     statuses = [_status(each)[0] if isinstance(each, InputError) else 200 for each in read]
-    worker.measures(context).batch([(body.get("task", ""), status) for body, status in zip(bodies, statuses, strict=True)], spent)
+    worker.metrics(context).batch([(body.get("task", ""), status) for body, status in zip(bodies, statuses, strict=True)], timings)
     return [json.dumps(body, ensure_ascii=False, allow_nan=False) for body in bodies]
 
 
@@ -148,7 +148,7 @@ class Handler:
         archive = folder.resolve()  # in the store, which is the path to name in an error
         self.predictor, precision = load(archive).on_this_machine(settings().root)
         self.features = load_features(archive)
-        self.measures(context).precision(precision)
+        self.metrics(context).precision(precision)
         self.log = PredictionLog(settings().predictions_url)
         self.sample = InputSample(inputs.folder(settings().root), settings().input_sample)
         self.traits = Traits(self.predictor.index.words)
@@ -157,5 +157,5 @@ class Handler:
     def handle(self, rows: Sequence[Mapping[str, Any]], context: Any) -> list[str]:
         return answer(self, rows, context)
 
-    def measures(self, context: Any) -> Measures:
-        return Measures(getattr(context, "metrics", None), self.predictor.version)
+    def metrics(self, context: Any) -> WorkerMetrics:
+        return WorkerMetrics(getattr(context, "metrics", None), self.predictor.version)

@@ -22,7 +22,7 @@ from serving.explain import of_category, of_product
 from serving.index import Index, Wanted
 from serving.precision import TITLES, Precision, choose, converted
 from serving.request import Request, parse
-from serving.spent import Spent
+from serving.timings import Timings
 
 DEFAULT_EFFORT: Effort = "high"
 DIGITS = 7  # of a number of a vector in an answer: more than float32 has
@@ -51,14 +51,14 @@ class _Forward:
 
 
 @torch.inference_mode()
-def _forward(bundle: Bundle, face: Literal["classify", "embed"], asked: Mapping[int, Request], spent: Spent) -> _Forward:
+def _forward(bundle: Bundle, face: Literal["classify", "embed"], asked: Mapping[int, Request], timings: Timings) -> _Forward:
     """The requests `asked` (by place) through one face of the model, those of one effort together."""
     found = _Forward()
     for effort in dict.fromkeys(request.effort or DEFAULT_EFFORT for request in asked.values()):
         chosen = {place: request for place, request in asked.items() if (request.effort or DEFAULT_EFFORT) == effort}
-        with spent.on("preprocessing"):
+        with timings.on("preprocessing"):
             batch = _batch(bundle, list(chosen.values()))
-        with spent.on("forward"), bundle.model.at_effort(effort) as done:
+        with timings.on("forward"), bundle.model.at_effort(effort) as done:
             rows = getattr(bundle.model, face)(batch).float()
         found.rows |= dict(zip(chosen, rows.numpy(), strict=True))
         found.efforts |= dict.fromkeys(chosen, done)
@@ -126,21 +126,21 @@ class Predictor:
         return [name for name in request.modalities if name in self.retrieve.config.modalities]
 
     def predict_batch(
-        self, requests: Sequence[Request], spent: Spent | None = None, made: dict[int, np.ndarray] | None = None
+        self, requests: Sequence[Request], timings: Timings | None = None, made: dict[int, np.ndarray] | None = None
     ) -> list[dict[str, Any]]:
         """One answer for each of `requests`, which are `answerable`, in order; requests of one model and effort go through it
-        together. `spent` is told how long each part of the work took, `made` what a model made of a request, by its place: its
+        together. `timings` is told how long each part of the work took, `made` what a model made of a request, by its place: its
         embedding (D,), or the logits (C,) of its category.
         """
-        spent = spent or Spent()
-        explained = {place: self._explained(request, spent) for place, request in enumerate(requests) if request.task == "explain"}
+        timings = timings or Timings()
+        explained = {place: self._explained(request, timings) for place, request in enumerate(requests) if request.task == "explain"}
         content = {place: request for place, request in enumerate(requests) if self._read(request) and place not in explained}
         named = {place: request for place, request in content.items() if request.task == "categorize"}
-        classes = _forward(self.categorize, "classify", named, spent)
-        vectors = _forward(self.retrieve, "embed", {place: each for place, each in content.items() if place not in named}, spent)
+        classes = _forward(self.categorize, "classify", named, timings)
+        vectors = _forward(self.retrieve, "embed", {place: each for place, each in content.items() if place not in named}, timings)
         if made is not None:
             made |= classes.rows | vectors.rows
-        with spent.on("search"):
+        with timings.on("search"):
             results = self._products(requests, vectors.rows)
         results |= {place: self._categories(requests[place], logits) for place, logits in classes.rows.items()}
         embedded = [place for place, request in enumerate(requests) if request.task == "embed"]
@@ -150,14 +150,14 @@ class Predictor:
         efforts |= {place: effort for place, (_, effort) in explained.items()}
         return [self._response(request, efforts.get(place), results[place]) for place, request in enumerate(requests)]
 
-    def _explained(self, request: Request, spent: Spent) -> tuple[Results, Effort]:
+    def _explained(self, request: Request, timings: Timings) -> tuple[Results, Effort]:
         """The heat-map of the request's image for the answer that it would get, or for the product that it names."""
         bundle = self.categorize if request.about == "categorize" else self.retrieve
         found: dict[str, Any] = {"id": request.product}
         if not request.product:
-            [found] = self.predict_batch([replace(request, task=request.about, k=1)], spent)[0]["results"]
+            [found] = self.predict_batch([replace(request, task=request.about, k=1)], timings)[0]["results"]
         row = _batch(bundle, [request])
-        with spent.on("forward"), bundle.model.at_effort(request.effort or DEFAULT_EFFORT) as done:
+        with timings.on("forward"), bundle.model.at_effort(request.effort or DEFAULT_EFFORT) as done:
             if request.about == "categorize":
                 return [of_category(bundle, row, found["category"])], done
             return [of_product(bundle, row, found["id"], self.index.vectors_of([found["id"]])[0])], done

@@ -27,7 +27,7 @@ from goodsight.files import write_bytes
 from goodsight.processes import Process, namespace
 from goodsight.progress import note
 from goodsight.settings import settings
-from serving import measures, running
+from serving import running, worker_metrics
 from serving.management import Management
 from serving.request import max_media_bytes
 from serving.running import LOG, Running
@@ -137,7 +137,7 @@ def _properties(store: Path, ports: Ports) -> str:
         "number_of_netty_threads": "2",
         "netty_client_threads": "1",
         "metrics_mode": "prometheus",
-        "metrics_config": str(measures.DECLARED),
+        "metrics_config": str(worker_metrics.DECLARED),
         "disable_system_metrics": "true",
     }
     return "".join(f"{name}={_escaped(value)}\n" for name, value in values.items())
@@ -202,7 +202,7 @@ class Server:
     def _spawn(folder: Path, store: Path, ports: Ports) -> Server:
         lock = running.take(folder / running.OWNER)
         scratch = tempfile.mkdtemp(prefix="goodsight-")  # a short path: the workers' sockets may have 107 characters
-        command = [sys.executable, "-m", "serving.tether", str(os.getpid()), *_command(folder, scratch, store)]
+        command = [sys.executable, "-m", "serving.end_with_parent", str(os.getpid()), *_command(folder, scratch, store)]
         with (folder / LOG).open("wb") as log:
             process = subprocess.Popen(
                 command, cwd=folder, env=_environment(scratch), stdin=subprocess.DEVNULL, stdout=log,

@@ -11,12 +11,12 @@ from starlette.requests import Request
 
 from goodsight.settings import settings
 from lineage.feedback_log import FeedbackLog, Given, Taken
+from serving.display import Display, served
 from serving.gateway.access import Access
 from serving.gateway.looking import Look, looking
 from serving.gateway.metrics import Metrics
 from serving.gateway.passports import Passports
 from serving.gateway.upstream import Upstream
-from serving.shelf import Shelf, served
 
 Give = Callable[[Given, str], Taken]
 
@@ -30,14 +30,14 @@ def giving(url: str = "") -> Give:
 @dataclass
 class Gateway:
     """`seconds` is what one request may take; `passport` tells what stands behind an answer, or raises `InputError`,
-    `shelf` shows what is served, `feedback` keeps what is said of an answer, by the name of a key, and `status` tells how retraining
+    `display` shows what is served, `feedback` keeps what is said of an answer, by the name of a key, and `status` tells how retraining
     stands, or raises `GoodsightError`."""
 
     upstream: Upstream
     seconds: float
     passport: Passports
     access: Access = field(default_factory=Access)
-    shelf: Shelf = field(default_factory=lambda: Shelf(served(settings().root)))
+    display: Display = field(default_factory=lambda: Display(served(settings().root)))
     feedback: Give = field(default_factory=lambda: giving())
     status: Look = field(default_factory=lambda: looking())
     stopping: bool = False

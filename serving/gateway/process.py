@@ -12,6 +12,7 @@ from goodsight.errors import GoodsightError
 from goodsight.settings import settings
 from serving import running
 from serving.archive import version_of
+from serving.display import Display, served
 from serving.gateway import logs, tracing
 from serving.gateway import server as gateway_server
 from serving.gateway.access import Access, Rates
@@ -23,7 +24,6 @@ from serving.gateway.rolling import Rolling
 from serving.gateway.upstream import TorchServe, Upstream
 from serving.management import LOAD_SECONDS, Management
 from serving.running import RECORD, Running
-from serving.shelf import Shelf, served
 from serving.signals import stopped_by_signals
 
 
@@ -54,7 +54,7 @@ def answer(
     with logs.kept(settings().gateway_log_place), tracing.exported() as tracer:
         upstream = Upstream(TorchServe(find), settings().queue, tracing=tracing.Tracing(tracer))
         upstream.rolling = Rolling(home, upstream, load, settings().request_seconds)
-        gateway = Gateway(upstream, settings().request_seconds, passports(home), allowed, Shelf(served(home)))
+        gateway = Gateway(upstream, settings().request_seconds, passports(home), allowed, Display(served(home)))
         kept = gateway_server.Server(create(gateway, tracer), gateway, port, alive)
         kept.keep_up(lambda: started(f"http://{name}:{number}"), lambda: None if kept.lost else stopping())
     return kept.lost

@@ -85,7 +85,7 @@ def _add_facets(routes: APIRouter, gateway: Gateway) -> None:
     async def facets(request: Request) -> Response:
         """Categories, the range of prices, and attributes, each value with the number of its products."""
         await gateway.admit(request, "predict")
-        return JSONResponse(await _found(gateway.shelf.facets))
+        return JSONResponse(await _found(gateway.display.facets))
 
 
 def _add_thumbnails(routes: APIRouter, gateway: Gateway) -> None:
@@ -98,7 +98,7 @@ def _add_thumbnails(routes: APIRouter, gateway: Gateway) -> None:
     async def thumbnail(request: Request, id: ProductId) -> Response:
         """A small picture of a product."""
         await gateway.admit(request, "predict")
-        image = await _found(gateway.shelf.thumbnail, id)
+        image = await _found(gateway.display.thumbnail, id)
         return Response(image, headers={"Cache-Control": f"private, max-age={PICTURE_SECONDS}"}, media_type="image/webp")
 
 

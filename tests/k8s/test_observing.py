@@ -24,7 +24,7 @@ from monitoring.metrics import Metrics
 from serving.gateway.app import create
 from serving.gateway.gateway import Gateway
 from serving.gateway.upstream import Upstream
-from serving.measures import DECLARED
+from serving.worker_metrics import DECLARED
 from tests.monitoring.test_metrics import DECISION, run
 from tests.serving.gateway.standing import Held
 

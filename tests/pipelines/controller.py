@@ -18,7 +18,7 @@ from goodsight.digests import HOUSE
 from goodsight.settings import settings
 from lineage import feedback, ledger, runs  # noqa: F401
 from pipelines.leader import Leadership
-from pipelines.starting import Here
+from pipelines.platforms import Here
 from pipelines.watch import Controller, Loop
 from tests.pipelines.watched import COMMAND
 

@@ -23,7 +23,7 @@ from monitoring.observation import Champion, Change, Rate, Request
 from monitoring.policy import RetrainingPolicy
 from pipelines import observe as looking
 from pipelines.command import app
-from pipelines.starting import OnKubeflow
+from pipelines.platforms import OnKubeflow
 from pipelines.submit import Kubeflow
 from pipelines.watch import Controller, instant
 from tests.kubeflow import TOKEN, kubeflow_pipelines

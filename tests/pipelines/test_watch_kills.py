@@ -17,7 +17,7 @@ from lineage.runs import list_runs
 from monitoring.decision import decide
 from monitoring.policy import RetrainingPolicy
 from pipelines.observe import observe
-from pipelines.starting import Here
+from pipelines.platforms import Here
 from pipelines.watch import instant, keep
 from tests.pipelines import controller
 from tests.pipelines.watched import Shop, policy_file

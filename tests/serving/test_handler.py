@@ -17,8 +17,8 @@ from goodsight.files import read_json, write_json
 from goodsight.settings import settings
 from lineage.answered import by_version, prediction
 from serving.goodsight_handler import GoodsightHandler
-from serving.measures import DECLARED
-from serving.spent import Part
+from serving.timings import Part
+from serving.worker_metrics import DECLARED
 
 
 @pytest.fixture(scope="module")

@@ -112,7 +112,7 @@ def test_a_foreign_process_on_a_port_is_named() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux tells a process that its parent is gone")
 def test_a_tethered_process_ends_with_its_parent() -> None:
-    tethered = "[sys.executable, '-m', 'serving.tether', str(os.getpid()), sys.executable, '-c', 'import signal; signal.pause()']"
+    tethered = "[sys.executable, '-m', 'serving.end_with_parent', str(os.getpid()), sys.executable, '-c', 'import signal; signal.pause()']"
     code = f"import os, subprocess, sys; print(subprocess.Popen({tethered}).pid, flush=True); sys.stdin.read()"
     parent = subprocess.Popen(
         [sys.executable, "-c", code], cwd=HOUSE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

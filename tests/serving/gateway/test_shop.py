@@ -17,7 +17,7 @@ from goodsight.digests import sha256_file
 from goodsight.errors import IntegrityError
 from goodsight.files import read_json, write_json
 from models.occlusion import CELLS
-from serving.shelf import Shelf
+from serving.display import Display
 from tests.serving.gateway.standing import problem
 from tests.serving.gateway.window import COLOURS, Window, logged, picture
 
@@ -108,16 +108,16 @@ def test_altered_thumbnails_are_not_shown(window: Window, tmp_path: Path) -> Non
     whole = (window.index / "thumbnails.arrow").read_bytes()
     (tmp_path / "thumbnails.arrow").write_bytes(whole[:-9] + bytes([whole[-9] ^ 1]) + whole[-8:])
     with pytest.raises(IntegrityError, match=r"thumbnails\.arrow was altered"):
-        Shelf(lambda: tmp_path).thumbnail("shop/p2 ä")
+        Display(lambda: tmp_path).thumbnail("shop/p2 ä")
 
 
 def test_a_new_index_in_the_same_place_is_seen(window: Window, tmp_path: Path) -> None:
     for name in ("index.json", "facets.json", "thumbnails.arrow"):
         (tmp_path / name).write_bytes((window.index / name).read_bytes())
-    shelf = Shelf(lambda: tmp_path)
-    assert shelf.facets() == window.facets
+    display = Display(lambda: tmp_path)
+    assert display.facets() == window.facets
     write_json(tmp_path / "facets.json", {"category": [], "price": None, "attributes": {}})
     record = read_json(tmp_path / "index.json")
     files = {**record["files"], "facets.json": sha256_file(tmp_path / "facets.json")}
     write_json(tmp_path / "index.json", {**record, "files": files, "digest": "d" * 64})
-    assert shelf.facets()["category"] == []
+    assert display.facets()["category"] == []

@@ -23,6 +23,7 @@ from goodsight.errors import InputError
 from goodsight.files import read_json, write_json
 from lineage.passport import passport
 from lineage.sources import Sources
+from serving.display import Display
 from serving.gateway.app import create
 from serving.gateway.gateway import Gateway
 from serving.gateway.problems import Problem
@@ -31,7 +32,6 @@ from serving.gateway.upstream import Transport, Upstream
 from serving.goodsight_handler import GoodsightHandler
 from serving.index import build_index
 from serving.predictor import Predictor
-from serving.shelf import Shelf
 from tests.serving.gateway.standing import InProcess
 
 COLOURS = ("red", "blue", "green", "black")
@@ -101,7 +101,7 @@ def transport(folder: Path) -> InProcess:
 def opened(carrier: Transport, folder: Path, kind: type[Gateway] = Gateway) -> Iterator[Window]:
     """The shop of the archive in `folder` on a free port of this machine, in a thread."""
     sources = Sources(folder, f"sqlite:///{folder / 'ledger.db'}", f"sqlite:///{folder / 'predictions.db'}", lambda name: [], _none)
-    gateway = kind(Upstream(carrier, 64), 30.0, lambda id: passport(id, sources), shelf=Shelf(lambda: folder / "index"))
+    gateway = kind(Upstream(carrier, 64), 30.0, lambda id: passport(id, sources), display=Display(lambda: folder / "index"))
     port = listening("127.0.0.1", 0)
     server = uvicorn.Server(uvicorn.Config(create(gateway), lifespan="off", log_config=None, ws="none"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [port]})

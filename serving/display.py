@@ -23,7 +23,7 @@ class _Opened:
     thumbnails: Thumbnails
 
 
-class Shelf:
+class Display:
     """Of the index in the folder that `served` names at the time of a call. Calls may come from several threads."""
 
     def __init__(self, served: Callable[[], Path]) -> None:

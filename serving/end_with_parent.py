@@ -1,6 +1,6 @@
 """Runs a command that ends when the process that started it ends, even by `kill -9`.
 
-    python -m serving.tether [--kill] PARENT_PID COMMAND ARGUMENT...
+    python -m serving.end_with_parent [--kill] PARENT_PID COMMAND ARGUMENT...
 
 Linux sends SIGTERM, or with --kill SIGKILL, to the command when its parent is gone. Elsewhere the next start finds and stops what
 was left behind.
@@ -19,7 +19,7 @@ PR_SET_PDEATHSIG = 1  # <linux/prctl.h>; survives exec
 def main(parent: int, command: list[str], number: int = signal.SIGTERM) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, number)
-    if os.getppid() != parent:  # it ended before it could be tethered
+    if os.getppid() != parent:  # it ended before it could be bound to it
         sys.exit(1)
     os.execv(command[0], command)
 

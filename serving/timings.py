@@ -12,7 +12,7 @@ Part = Literal["reading", "preprocessing", "forward", "search"]
 
 
 @dataclass
-class Spent:
+class Timings:
     """Milliseconds by part; a part that is entered again adds up."""
 
     milliseconds: dict[Part, float] = field(default_factory=dict)

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from serving.spent import Spent
+from serving.timings import Timings
 
 DECLARED = Path(__file__).with_name("metrics.yaml")
 PREFIX = "goodsight_worker"
 
 
-class Measures:
+class WorkerMetrics:
     """Tells the metrics of one version to `cache`, TorchServe's own of a worker (`context.metrics`), or to nobody without one."""
 
     def __init__(self, cache: Any, version: str) -> None:
@@ -25,12 +25,12 @@ class Measures:
 
             self._cache.get_metric(f"{PREFIX}_{name}", MetricTypes[kind]).add_or_update(value, [self._version, *labels])
 
-    def batch(self, answered: Sequence[tuple[str, int]], spent: Spent) -> None:
+    def batch(self, answered: Sequence[tuple[str, int]], timings: Timings) -> None:
         """One batch: the task (empty for a request that was not understood) and the HTTP status of each answer, and its times."""
         self._tell("batch_size", "HISTOGRAM", len(answered))
         for (task, status), count in Counter(answered).items():
             self._tell("requests_total", "COUNTER", count, task or "none", str(status))
-        for part, milliseconds in spent.milliseconds.items():
+        for part, milliseconds in timings.milliseconds.items():
             self._tell("part_seconds", "HISTOGRAM", round(milliseconds / 1000, 6), part)
 
     def precision(self, name: str) -> None:

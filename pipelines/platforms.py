@@ -47,12 +47,12 @@ class Here:
             return
         options = [part for name in ("revision", "architecture", "size", "seed") for part in (f"--{name}", str(asked[name]))]
         options += ["--rollout"] if asked.get("release") == "rollout" else []
-        tether = [sys.executable, "-m", "serving.tether", "--kill", str(os.getpid())]
+        bound = [sys.executable, "-m", "serving.end_with_parent", "--kill", str(os.getpid())]
         log = settings().root / "runs" / run_id / "watch.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "ab") as out:
             started = subprocess.Popen(
-                [*tether, *self.command, "--run-id", run_id, *options],
+                [*bound, *self.command, "--run-id", run_id, *options],
                 env={**os.environ, "GOODSIGHT_HOME": str(settings().root)},
                 stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip

@@ -24,7 +24,7 @@ FEEDBACK_DAYS = 14
 logger = logging.getLogger(__name__)
 
 
-class Teller:
+class Announcer:
     """Tells through what it is given; without anything it is silent."""
 
     def __init__(self, metrics: Metrics | None = None, notifier: Notifier | None = None) -> None:
