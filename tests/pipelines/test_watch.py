@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from typer.testing import CliRunner
 
 from goodsight.errors import BusyError, GoodsightError, InputError
 from goodsight.settings import settings
-from lineage import feedback, record
+from lineage import cluster_runs, feedback, record
 from lineage.feedback_log import FeedbackLog, Given
 from lineage.ledger import Ledger
 from lineage.predictions import PredictionLog
@@ -302,6 +303,19 @@ def test_on_a_cluster_starting_a_run_twice_gives_one(kubeflow: Any, shop: Shop, 
     assert controller.look().held_by == ["running"]
     run["state"] = "FAILED"
     assert controller.look().decision == "start", "it never came to tell the ledger"
+
+
+def test_on_a_cluster_kubeflow_knows_better_than_the_steps_how_a_run_is(kubeflow: Any, shop: Shop, tmp_path: Path) -> None:
+    controller = Controller(policy_file(tmp_path), OnKubeflow(Kubeflow(kubeflow.url), "pipeline-steps"))
+    made, home = controller.look(), settings().root
+    (run,) = kubeflow.runs.values()
+    cluster_runs.begin(home, run["run_id"], "resolve", made.run_id or "")
+    seen = controller.look()
+    assert seen.held_by == ["running"] and [(each.run_id, each.state) for each in seen.seen.runs] == [(made.run_id, "RUNNING")]
+    os.utime(cluster_runs.place(home, run["run_id"], "resolve"), (0, 0))
+    assert controller.look().held_by == ["running"], "a step that is silent for long may be one that waits"
+    run["state"] = "FAILED"
+    assert controller.look().decision == "start", "nobody told the ledger"
 
 
 def test_on_a_cluster_other_pipelines_are_no_retrainings(kubeflow: Any, shop: Shop, tmp_path: Path) -> None:
