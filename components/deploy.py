@@ -19,12 +19,12 @@ def deploy_component(
 ) -> str:
     from pathlib import Path
 
-    from components import shell
+    from components import figures, shell
     from components.steps import deploy as room
 
     read = {"candidate": candidate, "index": index, "snapshot": snapshot, "store": store, "version": version}
     with shell.step("deploy", code, read, deployment=deployment) as came:
-        came["version"] = version  # its registration may have come from the cache
+        came.update(figures.of_verdict(Path(candidate.path) / "verdict.json"), version=version)  # gate and register may be from the cache
         inputs = (Path(candidate.path), Path(index.path), Path(snapshot.path), Path(store.path))
         result = room.deploy(*inputs, version, champion, release, Path(deployment.path))
     return result

@@ -76,6 +76,7 @@ def of_run(run: str) -> dict[str, Any]:
         "currency": prices.currency,
         "prices": prices.digest,
         "started": began,
+        "heard": cluster_runs.began(told[-1]),
         "seconds": round((datetime.fromisoformat(until) - datetime.fromisoformat(began)).total_seconds(), 3) if until else None,
         **{name: value for each in told for name, value in each.get("came", {}).items()},
     }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,9 @@ STEPS = "steps"
 FIRST = "resolve"  # runs of retraining have it, and it knows by which name the ledger will tell of the run
 STATES = {"started": "RUNNING", "done": "SUCCEEDED"}
 BEAT_SECONDS = 60.0
-SILENT_SECONDS = 10 * BEAT_SECONDS  # a step of which nothing is heard is gone
-WAITING_SECONDS = 24 * 3600.0  # a step may wait for its pod, for example for a GPU
+# How long a run may be silent, by the state of the step that began last: its pod beats, Kubeflow tries it again, the next one may wait
+# for a pod, for example for a GPU.
+SILENT_SECONDS = {"started": 10 * BEAT_SECONDS, "failed": 3600.0, "done": 24 * 3600.0}
 
 
 def place(root: Path, run: str, step: str) -> Path:
@@ -55,41 +56,43 @@ def steps_of(root: Path, run: str) -> list[dict[str, Any]]:
 
 
 def began(step: Mapping[str, Any]) -> str:
-    """When a step began; an older release told only its end and its seconds."""
+    """When a step began (ISO 8601, UTC); an older release told only its end and its seconds."""
     if "started" in step:
         return str(step["started"])
     return (datetime.fromisoformat(step["ended"]) - timedelta(seconds=step["seconds"])).isoformat(timespec="microseconds")
 
 
-def going_on(root: Path, ended: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+def going_on(root: Path, ended: Mapping[str, str]) -> list[dict[str, Any]]:
     """The runs whose last step has not told the ledger yet, each as a state file would tell it (`runs.Run.of`).
 
-    `ended` has the times (ISO 8601, UTC) at which the runs of an id ended. LOST is one of which nothing was heard for too long; Kubeflow
-    may know better.
+    `ended` has the times (ISO 8601, UTC) at which the runs of a name, or of an id of Kubeflow's, ended. LOST is one of which nothing was
+    heard for too long; Kubeflow may know better. Of several with one name, which were started again or copied, the newest counts.
     """
-    for path in (root / "runs").glob(f"*/{STEPS}/{FIRST}.json"):
-        run = path.parent.parent.name
-        over = ended.get(run, "")
-        if over and _written(path.parent) <= datetime.fromisoformat(over).timestamp():
-            continue
-        steps = steps_of(root, run)
-        if steps and began(steps[-1]) > over:  # Kubeflow tries a failed run again under its id
-            yield _run(root, run, steps)
+    found = [run for path in (root / "runs").glob(f"*/{STEPS}/{FIRST}.json") if (run := _going_on(root, path, ended))]
+    return list({run["run_id"]: run for run in sorted(found, key=lambda run: began(run["steps"][-1]))}.values())
 
 
-def _run(root: Path, run: str, steps: list[dict[str, Any]]) -> dict[str, Any]:
-    name = next((step["run"] for step in steps if step.get("run")), run)
+def _going_on(root: Path, first: Path, ended: Mapping[str, str]) -> dict[str, Any] | None:
+    run, resolved = first.parent.parent.name, _read(first)
+    if resolved is None or "started" not in resolved:  # an older release, which told at the end
+        return None
+    name = resolved.get("run") or run
+    over = max(ended.get(name, ""), ended.get(run, ""))
+    if over and _written(first.parent) <= datetime.fromisoformat(over).timestamp():
+        return None
+    steps = steps_of(root, run)
+    since = [began(step) for step in steps if began(step) > over]  # Kubeflow tries a failed run again under its id
+    if not since:
+        return None
     came = {fact: value for step in steps for fact, value in step.get("came", {}).items()}
-    state, since = "RUNNING" if _heard(root, run, steps) else "LOST", began(steps[0])
     shown = [{**each, "state": STATES.get(each["state"], "FAILED"), "started": began(each)} for each in steps]
-    return {**came, "run_id": name, "state": state, "started": since, "since": since, "steps": shown, "kubeflow": run}
+    state, begun = "RUNNING" if _heard(root, run, steps[-1]) else "LOST", began(steps[0])
+    return {**came, "run_id": name, "state": state, "started": begun, "since": min(since), "steps": shown, "kubeflow": run}
 
 
-def _heard(root: Path, run: str, steps: list[dict[str, Any]]) -> bool:
-    """Whether the step that began last, or the end of it, was heard of a short time ago."""
-    last = steps[-1]
-    most = SILENT_SECONDS if last["state"] == "started" else WAITING_SECONDS
-    return time.time() - _written(place(root, run, last["name"])) < most
+def _heard(root: Path, run: str, last: Mapping[str, Any]) -> bool:
+    """Whether the step that began last, or its end, was heard of a short time ago."""
+    return time.time() - _written(place(root, run, last["name"])) < SILENT_SECONDS.get(last["state"], 0.0)
 
 
 def _written(path: Path) -> float:
@@ -99,9 +102,11 @@ def _written(path: Path) -> float:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    with contextlib.suppress(GoodsightError):
+    """What a step told; None where that is no file of a step."""
+    with contextlib.suppress(GoodsightError, AttributeError):
         told: dict[str, Any] = read_json(path)
-        return told
+        if {"name", "state"} <= told.keys() and ("started" in told or {"ended", "seconds"} <= told.keys()):
+            return told
     return None
 
 

@@ -93,7 +93,7 @@ def economy(sources: Sources, second: float, currency: str, since: str = "") -> 
         hint = "Ask for the time since the change: --since DAY"
         raise InputError(f"Runs were priced in several currencies: {', '.join(currencies)}.", hint)
     spent = sum(run.cost or 0.0 for run in {run.run_id: run for run in told}.values())  # the last attempt knows of those before it
-    gained = sum(points(event.payload.get("gain")) for event in events if event.payload.get("verdict") == "promote")
+    gained = sum(_gains(events).values())
     answered = _answers(sources.predictions, since)
     answering = answered["seconds"] * second
     return {
@@ -109,6 +109,12 @@ def economy(sources: Sources, second: float, currency: str, since: str = "") -> 
         "answering": answering,
         "per_1000_answers": _per(spent + answering, answered["count"] / 1000),
     }
+
+
+def _gains(events: Iterable[Event]) -> dict[str, float]:
+    """Candidate -> points that it gained: several runs may tell of one, when its verdict came from the cache or a run went on."""
+    promoted = [event for event in events if event.payload.get("verdict") == "promote"]
+    return {event.subjects[-1] if event.subjects else event.payload["run_id"]: points(event.payload.get("gain")) for event in promoted}
 
 
 def _per(cost: float | None, count: float) -> float | None:

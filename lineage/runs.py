@@ -108,21 +108,26 @@ def folder(root: Path, run_id: str) -> Path:
 
 def list_runs(root: Path, ledger_url: str) -> list[Run]:
     """Every run that home or the ledger tells of, newest first. Raises `GoodsightError` when the ledger cannot be read."""
-    ended = {event.payload["run_id"]: event for event in _events(ledger_url, "run")}
+    events = _events(ledger_url, "run")
+    ended = {event.payload["run_id"]: event for event in events}
     triggers = _triggers(ledger_url)
     kept = {run.run_id: run for run in _kept(root)}
-    there = {run.run_id: run for run in _on_cluster(root, ended.values())}
+    there = {run.run_id: run for run in map(Run.of, cluster_runs.going_on(root, _over(events)))}
     found = [there.get(name) or _merged(kept.get(name), ended.get(name), root) for name in {**kept, **ended, **there}]
     found = [replace(run, trigger=triggers.get(run.run_id, run.trigger)) for run in found]
     return sorted(found, key=lambda run: (run.since or run.started, run.run_id), reverse=True)
 
 
 def find(root: Path, ledger_url: str, wanted: str) -> Run:
-    """The run whose id is or starts with `wanted`; `last` is the newest. Raises `NotFoundError` where none or several are."""
+    """The run whose id, or Kubeflow's id, is `wanted`, or whose id starts with it; `last` is the newest.
+
+    Raises `NotFoundError` where none or several are.
+    """
     runs = list_runs(root, ledger_url)
     if wanted == "last" and runs:
         return runs[0]
-    found = [run for run in runs if run.run_id == wanted] or [run for run in runs if wanted and run.run_id.startswith(wanted)]
+    found = [run for run in runs if wanted and wanted in (run.run_id, run.kubeflow)]
+    found = found or [run for run in runs if wanted and run.run_id.startswith(wanted)]
     if len(found) == 1:
         return found[0]
     what = f"{len(found)} runs start with {wanted!r}" if found else f"There is no run {wanted!r}"
@@ -190,9 +195,15 @@ def _kept(root: Path) -> Iterator[Run]:
             yield Run.of(read_json(path))
 
 
-def _on_cluster(root: Path, ended: Iterable[Event]) -> Iterator[Run]:
-    over = {event.payload.get("kubeflow") or event.payload["run_id"]: event.time for event in ended}
-    yield from map(Run.of, cluster_runs.going_on(root, over))
+def _over(events: Iterable[Event]) -> dict[str, str]:
+    """When runs ended, by their names and by Kubeflow's ids. `heard` is when the last step began of which the end of the run knew: the
+    clocks of two pods differ."""
+    over: dict[str, str] = {}
+    for event in events:
+        for name in (event.payload["run_id"], event.payload.get("kubeflow")):
+            if name:
+                over[name] = max(over.get(name, ""), event.time, event.payload.get("heard") or "")
+    return over
 
 
 def _merged(kept: Run | None, event: Event | None, root: Path) -> Run:

@@ -7,7 +7,7 @@ each has all its figures, so few are read whole: the newest, the last of each ho
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from goodsight.errors import GoodsightError
 from lineage import feedback, history
 from lineage.event import Event
-from lineage.runs import Run, list_runs
+from lineage.runs import Run, Step, list_runs
 
 # Which step waits for which; a test compares it with the pipeline.
 GRAPH = {
@@ -132,8 +132,21 @@ def _champion(ledger: str, now: datetime) -> dict[str, Any] | None:
 
 def _run(run: Run) -> dict[str, Any]:
     told = run.to_json()
+    if run.kubeflow:
+        told["steps"] = [*({**asdict(Step(name)), "cached": True} for name in _from_cache(run)), *told["steps"]]
     unshown = {"pid", "created", "namespace", "asked"}
     return {name: value for name, value in told.items() if name not in unshown}
+
+
+def _from_cache(run: Run) -> list[str]:
+    """The steps of a run on a cluster that were silent and are behind it all the same: they came from Kubeflow's cache."""
+    told = {step.name for step in run.steps}
+    passed = set[str]().union(*(_up_to(name) for name in told & GRAPH.keys()))
+    return [name for name in GRAPH if name in passed - told]
+
+
+def _up_to(name: str) -> set[str]:
+    return {name}.union(*map(_up_to, GRAPH[name]))
 
 
 def _drift(decisions: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -99,15 +99,16 @@ class _Seen(Collector):
         judged = Tally(each.get("verdict") for each in self.runs)
         for verdict in VERDICTS:
             verdicts.add_metric((verdict,), judged[verdict])
-        going = [seconds_of(each.get("started")) or 0 for each in self.runs if each["state"] == "RUNNING"]
+        going = [seconds_of(each.get("since") or each.get("started")) or 0 for each in self.runs if each["state"] == "RUNNING"]
         yield from (runs, verdicts)
         yield GaugeMetricFamily("goodsight_run_going", "Retrainings that go on now.", len(going))
         since = GaugeMetricFamily("goodsight_run_started_timestamp_seconds", "When the oldest that goes on began.")
         if going:
             since.add_metric((), min(going))
         yield since
+        over = [each for each in self.runs if each["state"] != "RUNNING"]  # a step that is tried again tells anew what it took
         for name, help in COSTS:
-            total = sum(step.get(name) or 0 for each in self.runs for step in each.get("steps", ()))
+            total = sum(step.get(name) or 0 for each in over for step in each.get("steps", ()))
             yield CounterMetricFamily(f"goodsight_runs_{name}", f"{help} of all retrainings.", total)
 
     def _last_run(self) -> Iterator[Metric]:

@@ -71,7 +71,7 @@ def _run(run_id: str, wanted: Wanted, last: Run | None, root: Path) -> dict[str,
             ended["revision"] = revision = _revision(wanted, root)
         arguments = _arguments(wanted, revision, root, last)
         live.know(revision=revision, asked={**live.run.asked, "champion": arguments["champion"]})
-        outcome = _execute({**arguments, "run_id": run_id}, place, listener, wanted.runner, live)
+        outcome = _execute(arguments, place, listener, wanted.runner, live)
         result = _result(run_id, arguments, outcome, root)
         result["seconds"] = round(time.monotonic() - started, 3)
         result["cost"] = {"money": live.run.cost, "currency": live.run.currency}

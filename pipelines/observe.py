@@ -231,18 +231,21 @@ def _runs(look: Look, platform: Platform, started: list[Event]) -> tuple[Run, ..
     makers = {event.payload["run_id"]: _seen_makers(event) for event in started}
     decided = {event.payload["run_id"]: event.payload["asked"] for event in started}
     last = started[-1].payload["run_id"] if started else ""
-    found = {}
-    for place, each in enumerate(list_runs(look.root, settings().ledger_url)):
+    found, listed = {}, list_runs(look.root, settings().ledger_url)
+    for place, each in enumerate(listed):
         of_today = look.now - datetime.fromisoformat(each.since or each.started) < timedelta(days=1)
-        if place < RUNS or of_today or each.run_id == last:
+        if place < RUNS or of_today or each.live or each.run_id == last:
             told = replace(each, asked=each.asked or decided.get(each.run_id, {}))  # a run on a cluster does not tell itself
             found[each.run_id] = _run(told, makers.get(each.run_id, {}))
-    for name, state, began in platform.going():
+    names = {each.kubeflow: each.run_id for each in listed if each.kubeflow}
+    known = {each.run_id for each in listed}
+    for going in platform.going():
+        name = names.get(going.kubeflow, going.run_id)
         run = found.get(name)
-        if run is None:
-            found[name] = Run(name, state, began or look.now, None, "", makers=makers.get(name, {}))
-        elif run.state in ("RUNNING", "LOST"):
-            found[name] = replace(run, state=state)
+        if name not in known:
+            found[name] = Run(name, going.state, going.began or look.now, None, "", makers=makers.get(name, {}))
+        elif run and (run.state in ("RUNNING", "LOST") or (run.state, going.state) == ("STOPPED", "RUNNING")):
+            found[name] = replace(run, state=going.state)  # STOPPED: a person took it for lost
     return tuple(sorted(found.values(), key=lambda run: run.started))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from goodsight.settings import settings
 
@@ -20,14 +20,23 @@ COMMAND = ("-c", "from pipelines.command import main; main()", "run", "--quiet")
 ENDED = {"FAILED": "FAILED", "CANCELED": "STOPPED", "SUCCEEDED": "SUCCEEDED", "SKIPPED": "SUCCEEDED"}  # Kubeflow's words -> ours
 
 
+class Going(NamedTuple):
+    """A run as its platform knows it; `kubeflow` is the id that it has there, where that is another than its name."""
+
+    run_id: str
+    state: str
+    began: datetime | None
+    kubeflow: str = ""
+
+
 class Platform(Protocol):
     """What a controller needs of the place where runs run."""
 
     def start(self, run_id: str, asked: dict[str, Any]) -> None:
         """Starts the run, unless it goes on already. Raises `GoodsightError` or `OSError` when it cannot be started."""
 
-    def going(self) -> list[tuple[str, str, datetime | None]]:
-        """Run id, state and beginning of the runs that this place knows better than home and the ledger."""
+    def going(self) -> list[Going]:
+        """The runs that this place knows better than home and the ledger."""
 
     def wait(self) -> None:
         """Waits for the runs that would end with this process."""
@@ -47,19 +56,19 @@ class Here:
             return
         options = [part for name in ("revision", "architecture", "size", "seed") for part in (f"--{name}", str(asked[name]))]
         options += ["--rollout"] if asked.get("release") == "rollout" else []
-        bound = [sys.executable, "-m", "serving.end_with_parent", "--kill", str(os.getpid())]
+        ends_with_this = [sys.executable, "-m", "serving.end_with_parent", "--kill", str(os.getpid())]
         log = settings().root / "runs" / run_id / "watch.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         with open(log, "ab") as out:
             started = subprocess.Popen(
-                [*bound, *self.command, "--run-id", run_id, *options],
+                [*ends_with_this, *self.command, "--run-id", run_id, *options],
                 env={**os.environ, "GOODSIGHT_HOME": str(settings().root)},
                 stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
         self._children[run_id] = started
 
-    def going(self) -> list[tuple[str, str, datetime | None]]:
-        return [(run_id, "RUNNING", None) for run_id, child in self._children.items() if child.poll() is None]
+    def going(self) -> list[Going]:
+        return [Going(run_id, "RUNNING", None) for run_id, child in self._children.items() if child.poll() is None]
 
     def wait(self) -> None:
         for child in self._children.values():
@@ -77,10 +86,12 @@ class OnKubeflow:
         if not self.kubeflow.named(run_id):
             self.kubeflow.submit("retrain", {**asked, "run_id": run_id}, self.service_account, name=run_id)
 
-    def going(self) -> list[tuple[str, str, datetime | None]]:
-        """The newest retrainings of the experiment; those that nobody named go by their id, as the ledger has them."""
-        told = self.kubeflow.newest("retrain")
-        return [(name if name.startswith("retrain-") else run, ENDED.get(state, "RUNNING"), began) for run, name, state, began in told]
+    def going(self) -> list[Going]:
+        """The newest retrainings of the experiment; those that no controller named go by their id."""
+        return [
+            Going(name if name.startswith("retrain-") else run, ENDED.get(state, "RUNNING"), began, run)
+            for run, name, state, began in self.kubeflow.newest("retrain")
+        ]
 
     def wait(self) -> None:
         """They go on without this process."""

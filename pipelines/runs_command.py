@@ -147,14 +147,18 @@ def _bury(run: Run, root: Path) -> None:
     from dataclasses import replace
     from datetime import UTC, datetime
 
+    from components import figures
     from lineage import record, runs
 
+    if run.kubeflow:
+        told = {"revision": run.revision, **figures.of_run(run.kubeflow)}
+        record.run("STOPPED", run.run_id, cause="Nothing was heard of its steps; it was cancelled.", kubeflow=run.kubeflow, **told)
+        typer.echo(f"The run {run.run_id} was lost; it counts as STOPPED now. End it there too: goodsight pipeline cancel {run.kubeflow}")
+        return
     cause = "Its process was gone; it was cancelled."
     steps = {step.name: step.seconds for step in run.steps if not step.cached and step.state != "RUNNING"}
     more: dict[str, Any] = {"started": run.started, "asked": run.asked, "currency": run.currency, "spent": run.cost or 0.0}
-    record.run("STOPPED", run.run_id, run.revision, cause, steps=steps, kubeflow=run.kubeflow, **more)
-    if run.kubeflow:
-        return typer.echo(f"The run {run.run_id} was lost; it counts as STOPPED now.")
+    record.run("STOPPED", run.run_id, run.revision, cause, steps=steps, **more)
     runs.keep(root, replace(run, state="STOPPED", cause=cause, ended=datetime.now(UTC).isoformat(timespec="microseconds")))
     typer.echo(f"The run {run.run_id} was lost; it counts as STOPPED now. Go on with it: goodsight runs resume {run.run_id}")
 

@@ -145,7 +145,7 @@ class Loop:
         """What makes the next look come sooner when it changes."""
         try:
             newest = decisions.newest(settings().ledger_url)
-            return newest.seq if newest else 0, tuple(name for name, state, _ in self.controller.platform.going() if state == "RUNNING")
+            return newest.seq if newest else 0, tuple(each.run_id for each in self.controller.platform.going() if each.state == "RUNNING")
         except Exception:
             return ()  # the next look tells why
 

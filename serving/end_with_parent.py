@@ -19,7 +19,7 @@ PR_SET_PDEATHSIG = 1  # <linux/prctl.h>; survives exec
 def main(parent: int, command: list[str], number: int = signal.SIGTERM) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, number)
-    if os.getppid() != parent:  # it ended before it could be bound to it
+    if os.getppid() != parent:  # it ended before we could end with it
         sys.exit(1)
     os.execv(command[0], command)
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from components import figures, shell
+from components.deploy import deploy_component
+from components.register import register_component
 from components.steps.finish import finish
 from goodsight.files import write_json
 from goodsight.settings import RUN_ID, settings
@@ -89,6 +92,27 @@ def test_a_step_that_was_killed_is_told_as_failed_and_cost_what_nobody_measured(
         ("resolve", "SUCCEEDED", False),
         ("pretrain", "FAILED", True),
     ]
+
+
+def test_a_verdict_from_the_cache_is_told_by_the_steps_after_it(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    judged = {"decision": "promote", "primary": "map", "checks": [], "candidate": {"digest": "d" * 64, "snapshot": "e" * 64}}
+    write_json(tmp_path / "model" / "verdict.json", judged)
+    model, other = (SimpleNamespace(path=str(path), metadata={}) for path in (tmp_path / "model", tmp_path / "other"))
+    (tmp_path / "other").mkdir()
+    verdict = SimpleNamespace(path=str(tmp_path / "model" / "verdict.json"), metadata={})
+    monkeypatch.setattr("components.steps.register.register", lambda *_: "4")
+    monkeypatch.setattr("components.steps.deploy.deploy", lambda *_: "deployed")
+    shape = {"architecture": "eclip", "size": "tiny", "seed": 1, "revision": "shop-1", "code": ""}
+    register_component.python_func(
+        candidate=model, evaluation=other, verdict=verdict, plots=other, snapshot=other, registered=other, **shape
+    )
+    registered = figures.of_run("c-1")
+    (home / "runs" / "c-1" / "steps" / "register.json").unlink()
+    deploy_component.python_func(
+        candidate=model, index=other, snapshot=other, store=other, version="4", champion="", release="switch", code="", deployment=other
+    )
+    for told in (registered, figures.of_run("c-1")):
+        assert (told["verdict"], told["version"], told["subjects"]) == ("promote", "4", ["e" * 64, "d" * 64])
 
 
 def test_the_step_that_tells_of_the_others_keeps_nothing(home: Path) -> None:

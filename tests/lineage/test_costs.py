@@ -57,6 +57,13 @@ def test_a_point_costs_what_all_runs_cost_those_that_brought_nothing_too(home: P
     assert cost_of("no worse", sources(home))["per_point"] is None
 
 
+def test_a_candidate_that_two_runs_tell_of_gained_once(home: Path) -> None:
+    ran("deploy failed", 4.0, gain=1.5, subjects=["a" * 64, "b" * 64])
+    ran("from the cache", 0.0, gain=1.5, subjects=["a" * 64, "b" * 64])
+    ran("another", 1.0, gain=0.5, subjects=["a" * 64, "c" * 64])
+    assert economy(sources(home), SECOND, "EUR")["points"] == 2.0
+
+
 def test_an_answer_has_its_share_of_the_runs_and_its_own_time(home: Path) -> None:
     ran("first", 4.0)
     answered(home, 20, 500.0)

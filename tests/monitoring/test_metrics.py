@@ -63,7 +63,7 @@ def test_runs_are_counted_as_the_ledger_has_them() -> None:
     found = samples(metrics)
     assert found["goodsight_runs_total", "FAILED"] == found["goodsight_runs_total", "SUCCEEDED"] == found["goodsight_run_going",] == 1
     assert found["goodsight_runs_total", "LOST"] == 0 and found["goodsight_verdicts_total", "promote"] == 1
-    assert found["goodsight_runs_cpu_seconds_total",] == 300 and found["goodsight_runs_cost_total",] == 1.5
+    assert found["goodsight_runs_cpu_seconds_total",] == 200 and found["goodsight_runs_cost_total",] == 1.0
     assert found["goodsight_run_started_timestamp_seconds",] == 1793491200.0
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from goodsight.files import read_json
 from goodsight.settings import settings
+from lineage import cluster_runs
 from monitoring.decision import decide
 from monitoring.metrics import Metrics
 from monitoring.notify import Notifier
@@ -72,6 +73,15 @@ def test_the_decision_is_in_the_metrics(announcer: Announcer) -> None:
     text = announcer.metrics.text().decode()
     assert 'goodsight_trigger_fired{kind="snapshot",trigger="new-data"} 1.0' in text
     assert 'goodsight_champion{version="3"} 1.0' in text
+
+
+def test_what_its_platform_says_of_a_run_is_in_the_metrics(announcer: Announcer) -> None:
+    cluster_runs.begin(settings().root, "0f6c", "resolve", "on-a-cluster")
+    for state, going, lost in (("RUNNING", 1, 0), ("LOST", 0, 1), ("FAILED", 0, 0)):
+        told(announcer, runs=(ran(30 * HOUR, state, run_id="on-a-cluster"),))
+        assert announcer.metrics is not None
+        text = announcer.metrics.text().decode()
+        assert f"goodsight_run_going {going}.0" in text and f'goodsight_runs_total{{state="LOST"}} {lost}.0' in text
 
 
 def test_a_run_that_only_its_platform_knows_is_in_the_metrics(announcer: Announcer) -> None:

@@ -84,14 +84,18 @@ def test_a_lost_run_is_buried_in_the_ledger(home: Path) -> None:
 
 
 def test_a_run_on_a_cluster_is_stopped_there_and_buried_here_once_it_is_lost(home: Path) -> None:
+    used = {"seconds": 2.0, "cpu_seconds": 1.5, "gpu_seconds": 0.0, "peak_rss_bytes": 2**30}
     cluster_runs.begin(home, "0f6c", "resolve", "retrain-7")
-    assert "running" in said("list").output and "0f6c" in said("show", "retrain-7").output
+    cluster_runs.end(home, "0f6c", "resolve", "done", **used)
+    cluster_runs.begin(home, "0f6c", "snapshot")
+    assert "running" in said("list").output and "0f6c" in said("show", "retrain-7").output and "retrain-7" in said("show", "0f6c").output
     assert "goodsight pipeline cancel 0f6c" in refusal("cancel", "retrain-7")
     assert "pipeline submit" in refusal("resume", "retrain-7")
-    os.utime(cluster_runs.place(home, "0f6c", "resolve"), (0, 0))
-    assert "STOPPED now" in said("cancel", "retrain-7").output
+    os.utime(cluster_runs.place(home, "0f6c", "snapshot"), (0, 0))
+    told = said("cancel", "retrain-7").output
+    assert "STOPPED now" in told and "goodsight pipeline cancel 0f6c" in told
     (run,) = runs.list_runs(home, settings().ledger_url)
-    assert (run.state, run.kubeflow) == ("STOPPED", "0f6c")
+    assert (run.state, run.kubeflow, run.steps[0].cpu_seconds) == ("STOPPED", "0f6c", 1.5) and run.cost
 
 
 def test_what_cannot_be_done_says_what_can(home: Path) -> None:

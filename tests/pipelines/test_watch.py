@@ -24,7 +24,7 @@ from monitoring.observation import Champion, Change, Rate, Request
 from monitoring.policy import RetrainingPolicy
 from pipelines import observe as looking
 from pipelines.command import app
-from pipelines.platforms import OnKubeflow
+from pipelines.platforms import Going, OnKubeflow
 from pipelines.submit import Kubeflow
 from pipelines.watch import Controller, instant
 from tests.kubeflow import TOKEN, kubeflow_pipelines
@@ -46,8 +46,8 @@ class Pretended:
             raise OSError(28, self.broken)
         self.started.append((run_id, asked))
 
-    def going(self) -> list[tuple[str, str, datetime | None]]:
-        return [(self.started[-1][0], self.state, None)] if self.started and self.state else []
+    def going(self) -> list[Going]:
+        return [Going(self.started[-1][0], self.state, None)] if self.started and self.state else []
 
     def wait(self) -> None:
         pass
@@ -318,13 +318,26 @@ def test_on_a_cluster_kubeflow_knows_better_than_the_steps_how_a_run_is(kubeflow
     assert controller.look().decision == "start", "nobody told the ledger"
 
 
+def test_on_a_cluster_a_run_of_another_name_is_one_run_and_kubeflow_tells_its_end(kubeflow: Any, shop: Shop, tmp_path: Path) -> None:
+    place = OnKubeflow(Kubeflow(kubeflow.url), "pipeline-steps")
+    there = place.kubeflow.submit("retrain", {"run_id": "nightly-1"}, name="by hand")["run"]
+    cluster_runs.begin(settings().root, there, "resolve", "nightly-1")
+    controller = Controller(policy_file(tmp_path), place)
+    seen = controller.look().seen
+    assert [(run.run_id, run.state) for run in seen.runs] == [("nightly-1", "RUNNING")]
+    record.run("STOPPED", "nightly-1", "", "somebody took it for lost", kubeflow=there)
+    assert [(run.run_id, run.state) for run in controller.look().seen.runs] == [("nightly-1", "RUNNING")], "it goes on all the same"
+    kubeflow.runs[there]["state"] = "FAILED"
+    assert [(run.run_id, run.state) for run in controller.look().seen.runs][:1] == [("nightly-1", "STOPPED")]
+
+
 def test_on_a_cluster_other_pipelines_are_no_retrainings(kubeflow: Any, shop: Shop, tmp_path: Path) -> None:
     place = OnKubeflow(Kubeflow(kubeflow.url), "pipeline-steps")
     place.kubeflow.submit("bulk", {"task": "embed", "revision": "shop-1", "version": "3"})
     assert place.going() == []
     place.kubeflow.submit("retrain", {"revision": "newest"}, name="by hand")
     nameless = kubeflow.run({"experiment_id": kubeflow.experiments[0]["experiment_id"], "display_name": "of a version"})
-    assert {name for name, _, _ in place.going()} == {"run-3", nameless["run_id"]}
+    assert {each.run_id for each in place.going()} == {"run-3", nameless["run_id"]}
     assert Controller(policy_file(tmp_path), place).look().held_by == ["running"]
 
 

@@ -1,4 +1,4 @@
-"""Which server is ours and alive: stale records, reused process ids, servers left behind, and the tether."""
+"""Which server is ours and alive: stale records, reused process ids, servers left behind, and an end with the parent."""
 
 from __future__ import annotations
 
@@ -111,17 +111,17 @@ def test_a_foreign_process_on_a_port_is_named() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux tells a process that its parent is gone")
-def test_a_tethered_process_ends_with_its_parent() -> None:
-    tethered = "[sys.executable, '-m', 'serving.end_with_parent', str(os.getpid()), sys.executable, '-c', 'import signal; signal.pause()']"
-    code = f"import os, subprocess, sys; print(subprocess.Popen({tethered}).pid, flush=True); sys.stdin.read()"
+def test_a_process_ends_with_its_parent() -> None:
+    command = "[sys.executable, '-m', 'serving.end_with_parent', str(os.getpid()), sys.executable, '-c', 'import signal; signal.pause()']"
+    code = f"import os, subprocess, sys; print(subprocess.Popen({command}).pid, flush=True); sys.stdin.read()"
     parent = subprocess.Popen(
         [sys.executable, "-c", code], cwd=HOUSE, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )  # fmt: skip
     assert parent.stdout
-    tethered_process = psutil.Process(int(parent.stdout.readline()))
+    process = psutil.Process(int(parent.stdout.readline()))
     parent.send_signal(signal.SIGKILL)
     parent.communicate()
-    _, alive = psutil.wait_procs([tethered_process], timeout=10)
+    _, alive = psutil.wait_procs([process], timeout=10)
     assert not alive
 
 

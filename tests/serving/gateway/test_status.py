@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from goodsight.settings import settings
-from lineage import feedback
+from lineage import cluster_runs, feedback
 from lineage.feedback_log import FeedbackLog, Given
 from lineage.predictions import PredictionLog
 from lineage.status import DECISIONS, FEEDBACK_DAYS, GRAPH, Status
@@ -50,6 +50,15 @@ def test_a_home_of_weeks() -> None:
     assert told["verdicts"][0]["failed"][0] == "recall_at_10" and told["verdicts"][1]["version"] == "2"
     assert told["costs"]["promoted"] == 2 and told["costs"]["currency"] == "EUR" and told["costs"]["energy_kwh"] > 0
     assert look(now) == told  # from what it kept
+
+
+def test_steps_of_a_cluster_that_were_silent_came_from_its_cache() -> None:
+    for name in ("resolve", "evaluate"):
+        cluster_runs.begin(settings().root, "0f6c", name)
+    (run,) = status()(world.now())["runs"]
+    cached = [step["name"] for step in run["steps"] if step["cached"]]
+    assert cached == ["snapshot", "validate", "features", "pretrain", "finetune categorize", "finetune retrieve"]
+    assert [step["state"] for step in run["steps"] if not step["cached"]] == ["RUNNING", "RUNNING"]
 
 
 def test_a_look_counts_the_answers_of_today_and_yesterday_only(monkeypatch: pytest.MonkeyPatch) -> None:
