@@ -106,9 +106,9 @@ class Announcer:
         champion = {"version": seen.champion.version, "since": seen.champion.since.isoformat()} if seen.champion else None
         told = {run.run_id: run for run in runs.list_runs(settings().root, settings().ledger_url)}
         for run in seen.runs:
-            if run.run_id in told:  # its platform may know better than its steps how it is
+            if run.run_id in told and not told[run.run_id].ended:  # its platform may know better than its steps how it is
                 told[run.run_id] = replace(told[run.run_id], state=run.state)
-            elif run.state == "RUNNING":  # on a cluster its first step may wait for a pod
+            elif run.run_id not in told and run.state == "RUNNING":  # on a cluster its first step may wait for a pod
                 told[run.run_id] = runs.Run(run.run_id, run.state, run.started.isoformat(), since=run.started.isoformat())
         validations = history.of_kind(settings().ledger_url, "validation").events
         since = max(EPOCH, seen.now - timedelta(days=FEEDBACK_DAYS))

@@ -9,7 +9,7 @@ import pytest
 
 from goodsight.files import read_json
 from goodsight.settings import settings
-from lineage import cluster_runs
+from lineage import cluster_runs, record
 from monitoring.decision import decide
 from monitoring.metrics import Metrics
 from monitoring.notify import Notifier
@@ -82,6 +82,14 @@ def test_what_its_platform_says_of_a_run_is_in_the_metrics(announcer: Announcer)
         assert announcer.metrics is not None
         text = announcer.metrics.text().decode()
         assert f"goodsight_run_going {going}.0" in text and f'goodsight_runs_total{{state="LOST"}} {lost}.0' in text
+
+
+def test_a_run_that_ended_while_a_decision_was_made_does_not_go_on_in_the_metrics(announcer: Announcer) -> None:
+    record.run("SUCCEEDED", "r-1", "shop-1", "")
+    told(announcer, runs=(ran(HOUR, "RUNNING", run_id="r-1"),))
+    assert announcer.metrics is not None
+    text = announcer.metrics.text().decode()
+    assert "goodsight_run_going 0.0" in text and 'goodsight_runs_total{state="SUCCEEDED"} 1.0' in text
 
 
 def test_a_run_that_only_its_platform_knows_is_in_the_metrics(announcer: Announcer) -> None:

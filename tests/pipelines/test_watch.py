@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import resource
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +14,7 @@ from typer.testing import CliRunner
 
 from goodsight.errors import BusyError, GoodsightError, InputError
 from goodsight.settings import settings
-from lineage import cluster_runs, feedback, record
+from lineage import feedback, record
 from lineage.feedback_log import FeedbackLog, Given
 from lineage.ledger import Ledger
 from lineage.predictions import PredictionLog
@@ -24,13 +22,13 @@ from monitoring.observation import Champion, Change, Rate, Request
 from monitoring.policy import RetrainingPolicy
 from pipelines import observe as looking
 from pipelines.command import app
-from pipelines.platforms import Going, OnKubeflow
-from pipelines.submit import Kubeflow
+from pipelines.platforms import Going
 from pipelines.watch import Controller, instant
-from tests.kubeflow import TOKEN, kubeflow_pipelines
 from tests.lineage.test_predictions import made
 from tests.pipelines import controller as process
 from tests.pipelines.watched import POLICY, Shop, policy_file, promoted
+
+pytestmark = pytest.mark.usefixtures("no_digest_of_code")
 
 
 @dataclass
@@ -51,12 +49,6 @@ class Pretended:
 
     def wait(self) -> None:
         pass
-
-
-@pytest.fixture(autouse=True)
-def _no_digest_of_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It reads the sources of half the house."""
-    monkeypatch.setattr(looking, "code_of_steps", lambda: "c" * 64)
 
 
 @pytest.fixture
@@ -280,65 +272,6 @@ def test_a_full_disk_ends_no_controller_and_once_there_is_room_the_run_starts(tm
     working.kill()
     assert len({each["run_id"] for each in payloads() if each["decision"] == "start"}) == 1
     Ledger(settings().ledger_url).verify()
-
-
-@pytest.fixture
-def kubeflow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    with kubeflow_pipelines() as server:
-        monkeypatch.setenv("GOODSIGHT_KFP_TOKEN", TOKEN)
-        settings.cache_clear()
-        yield server
-
-
-def test_on_a_cluster_starting_a_run_twice_gives_one(kubeflow: Any, shop: Shop, tmp_path: Path) -> None:
-    place = OnKubeflow(Kubeflow(kubeflow.url), "pipeline-steps")
-    controller = Controller(policy_file(tmp_path), place)
-    made = controller.look()
-    (run,) = kubeflow.runs.values()
-    assert (run["display_name"], run["service_account"]) == (made.run_id, "pipeline-steps")
-    assert run["runtime_config"]["parameters"]["run_id"] == made.run_id
-    assert made.run_id
-    place.start(made.run_id, made.asked)
-    assert len(kubeflow.runs) == 1
-    assert controller.look().held_by == ["running"]
-    run["state"] = "FAILED"
-    assert controller.look().decision == "start", "it never came to tell the ledger"
-
-
-def test_on_a_cluster_kubeflow_knows_better_than_the_steps_how_a_run_is(kubeflow: Any, shop: Shop, tmp_path: Path) -> None:
-    controller = Controller(policy_file(tmp_path), OnKubeflow(Kubeflow(kubeflow.url), "pipeline-steps"))
-    made, home = controller.look(), settings().root
-    (run,) = kubeflow.runs.values()
-    cluster_runs.begin(home, run["run_id"], "resolve", made.run_id or "")
-    seen = controller.look()
-    assert seen.held_by == ["running"] and [(each.run_id, each.state) for each in seen.seen.runs] == [(made.run_id, "RUNNING")]
-    os.utime(cluster_runs.place(home, run["run_id"], "resolve"), (0, 0))
-    assert controller.look().held_by == ["running"], "a step that is silent for long may be one that waits"
-    run["state"] = "FAILED"
-    assert controller.look().decision == "start", "nobody told the ledger"
-
-
-def test_on_a_cluster_a_run_of_another_name_is_one_run_and_kubeflow_tells_its_end(kubeflow: Any, shop: Shop, tmp_path: Path) -> None:
-    place = OnKubeflow(Kubeflow(kubeflow.url), "pipeline-steps")
-    there = place.kubeflow.submit("retrain", {"run_id": "nightly-1"}, name="by hand")["run"]
-    cluster_runs.begin(settings().root, there, "resolve", "nightly-1")
-    controller = Controller(policy_file(tmp_path), place)
-    seen = controller.look().seen
-    assert [(run.run_id, run.state) for run in seen.runs] == [("nightly-1", "RUNNING")]
-    record.run("STOPPED", "nightly-1", "", "somebody took it for lost", kubeflow=there)
-    assert [(run.run_id, run.state) for run in controller.look().seen.runs] == [("nightly-1", "RUNNING")], "it goes on all the same"
-    kubeflow.runs[there]["state"] = "FAILED"
-    assert [(run.run_id, run.state) for run in controller.look().seen.runs][:1] == [("nightly-1", "STOPPED")]
-
-
-def test_on_a_cluster_other_pipelines_are_no_retrainings(kubeflow: Any, shop: Shop, tmp_path: Path) -> None:
-    place = OnKubeflow(Kubeflow(kubeflow.url), "pipeline-steps")
-    place.kubeflow.submit("bulk", {"task": "embed", "revision": "shop-1", "version": "3"})
-    assert place.going() == []
-    place.kubeflow.submit("retrain", {"revision": "newest"}, name="by hand")
-    nameless = kubeflow.run({"experiment_id": kubeflow.experiments[0]["experiment_id"], "display_name": "of a version"})
-    assert {each.run_id for each in place.going()} == {"run-3", nameless["run_id"]}
-    assert Controller(policy_file(tmp_path), place).look().held_by == ["running"]
 
 
 def told(*arguments: str) -> Any:
